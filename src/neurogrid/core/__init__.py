@@ -1,0 +1,1 @@
+"""Foundations every feature stands on: settings, database, errors, HTTP, ids, clock, logging."""

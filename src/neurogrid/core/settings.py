@@ -1,0 +1,161 @@
+"""All settings, read once in an entry point and passed down (design §7).
+
+Values come from, in this order: arguments, environment variables (prefix ``NEUROGRID_``, nesting ``__``),
+``.env`` in the working directory, the defaults below. Sizes are in bytes, times in seconds.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from platformdirs import user_data_path
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+KIB = 1024
+MIB = 1024 * KIB
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Environment(StrEnum):
+    """Where this process runs; production refuses unsafe defaults."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskSettings(_Section):
+    """What a task may be."""
+
+    default_model: str = Field("smollm2-135m", description="Model of a task that names none.")
+    max_body: int = Field(1 * MIB, gt=0, description="Largest request body for one task.")
+    max_depth: int = Field(64, gt=0, description="Deepest nesting of JSON in a request body.")
+    max_wait: Seconds = Field(60.0, description="Longest `Prefer: wait=N`.")
+    max_attempts: int = Field(3, ge=1, le=100, description="Attempts of a task that names no number.")
+    max_losses: int = Field(5, ge=1, description="Nodes a task may lose before it is a dead letter.")
+    max_queued: int = Field(100_000, gt=0, description="Unfinished tasks one user may have.")
+    max_output: int = Field(16 * MIB, gt=0, description="Largest output a task may have.")
+    retry_base: Seconds = Field(1.0, description="Delay before the first retry; doubles each time.")
+    retry_max: Seconds = Field(300.0, description="Longest delay before a retry.")
+
+
+class JournalSettings(_Section):
+    """The group-commit journal (R8-R14)."""
+
+    batch_rows: int = Field(512, gt=0, description="Rows of one transaction at most.")
+    batch_bytes: int = Field(1 * MIB, gt=0, description="Bytes of one transaction at most.")
+    queue_rows: int = Field(20_000, gt=0, description="Rows that may wait for the writer.")
+    queue_bytes: int = Field(64 * MIB, gt=0, description="Bytes that may wait for the writer.")
+    max_wait: Seconds = Field(5.0, description="Longest time a caller waits for its row.")
+    inline_output: int = Field(256 * KIB, gt=0, description="Outputs above this go to a row of their own.")
+
+
+class GridSettings(_Section):
+    """Node sessions and dispatch (R1-R7, R15-R18)."""
+
+    lease: Seconds = Field(10.0, description="A node silent for longer loses its tasks.")
+    heartbeat: Seconds = Field(3.0, description="How often a node says that it lives.")
+    poll: Seconds = Field(1.0, description="How often a gateway looks for work without being told.")
+    poll_alone: Seconds = Field(0.2, description="The same while Redis is away.")
+    reconcile: Seconds = Field(1.0, description="How often memory is compared with the database (R7).")
+    sweep: Seconds = Field(1.0, description="How often lost sessions are looked for.")
+    orphan_sweep: Seconds = Field(10.0, description="How often running tasks without session are.")
+    shutdown_grace: Seconds = Field(10.0, description="How long SIGTERM waits for running requests.")
+
+
+class LiveSettings(_Section):
+    """WebSocket, SSE and the event bus (R21-R26)."""
+
+    buffer: int = Field(256, gt=0, description="Events a slow client may lag before it is closed (1013).")
+    stream_length: int = Field(4096, gt=0, description="Events kept of a running task.")
+    stream_linger: Seconds = Field(60.0, description="How long a finished task's events stay replayable.")
+    authenticate_within: Seconds = Field(10.0, description="Time to authenticate on a WebSocket (4408).")
+    heartbeat: Seconds = Field(20.0, description="Ping interval of WebSocket and SSE connections.")
+    stats_interval: Seconds = Field(5.0, description="How often the `stats` channel speaks.")
+    max_subscriptions: int = Field(1000, gt=0, description="Channels one connection may follow.")
+    waiter_poll: Seconds = Field(5.0, description="How often awaited tasks are looked up (R24).")
+    waiter_poll_alone: Seconds = Field(0.5, description="The same while Redis is away.")
+    redis_timeout: Seconds = Field(0.25, description="Redis is taken for away after this.")
+
+
+class Settings(BaseSettings):
+    """The whole configuration of one process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="NEUROGRID_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    env: Environment = Field(Environment.DEVELOPMENT, description="`development` or `production`.")
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("neurogrid"),
+        description="Where the embedded default keeps its database and credentials.",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("NEUROGRID_DATABASE_URL", "DATABASE_URL"),
+        description="`postgresql+asyncpg://…` or `sqlite+aiosqlite:///…` (default: SQLite in the data dir).",
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("NEUROGRID_REDIS_URL", "REDIS_URL"),
+        description="`redis://…`; without it one gateway serves alone, in process.",
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(
+        8000,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("NEUROGRID_PORT", "PORT"),
+        description="Port to listen on; 0 picks a free one.",
+    )
+    log_level: str = Field(
+        "INFO",
+        validation_alias=AliasChoices("NEUROGRID_LOG_LEVEL", "LOG_LEVEL"),
+        description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.",
+    )
+    log_json: bool | None = Field(None, description="JSON log lines (default: when not on a terminal).")
+    debug_models: bool = Field(False, description="Serve `debug.echo`, `debug.sleep` and `debug.fail`.")
+    enable_api_docs: bool = Field(
+        True,
+        validation_alias=AliasChoices("NEUROGRID_ENABLE_API_DOCS", "ENABLE_API_DOCS"),
+        description="Serve `/docs`, `/redoc` and `/openapi.json`.",
+    )
+    tasks: TaskSettings = TaskSettings()
+    journal: JournalSettings = JournalSettings()
+    grid: GridSettings = GridSettings()
+    live: LiveSettings = LiveSettings()
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database to use: the given one, else SQLite in the data directory."""
+        if self.database_url is not None:
+            return _with_driver(self.database_url.get_secret_value())
+        return f"sqlite+aiosqlite:///{self.data_dir / 'neurogrid.db'}"
+
+    @property
+    def on_sqlite(self) -> bool:
+        """Whether the truth is one SQLite file, which admits a single gateway process."""
+        return self.effective_database_url.startswith("sqlite")
+
+
+def _with_driver(url: str) -> str:
+    for plain, driver in (
+        ("postgresql://", "postgresql+asyncpg://"),
+        ("postgres://", "postgresql+asyncpg://"),
+        ("sqlite://", "sqlite+aiosqlite://"),
+    ):
+        if url.startswith(plain):
+            return driver + url.removeprefix(plain)
+    return url

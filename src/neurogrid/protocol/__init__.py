@@ -1,0 +1,1 @@
+"""What travels between client, gateway and node. Imports nothing of ours; both sides import it."""
