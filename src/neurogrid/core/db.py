@@ -1,0 +1,162 @@
+"""The database: table base, column types that mean the same on PostgreSQL and SQLite, connections.
+
+Reads run outside transactions on a pool; whoever writes outside the journal takes ``Database.transaction``.
+On SQLite all writers of the process take turns on one lock and begin with ``BEGIN IMMEDIATE`` (R14).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import DateTime, Dialect, Executable, MetaData, String, event, make_url
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import URL, RowMapping
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import TypeDecorator
+
+SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA cache_size = -16000",
+)
+POOL_SIZE = 8
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+    metadata = metadata
+
+
+Id = String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
+"""A UUID as text in canonical form; the native type on PostgreSQL."""
+
+SQLITE_TIME = "%Y-%m-%d %H:%M:%S.%f"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment in UTC: ``timestamptz`` on PostgreSQL, sortable text on SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times, which would mean something else on each machine."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = "a time without a zone cannot be stored"
+            raise ValueError(msg)
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the moment in UTC."""
+        del dialect
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def to_sqlite_time(moment: datetime) -> str:
+    """Return ``moment`` as SQLite keeps it, for statements written by hand."""
+    return moment.astimezone(UTC).strftime(SQLITE_TIME)
+
+
+def from_sqlite_time(text: str) -> datetime:
+    """Read what ``to_sqlite_time`` wrote."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+class Database:
+    """The connections of one process to the truth."""
+
+    def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
+        """Prepare connections to ``url``; nothing is opened yet."""
+        self.url: URL = make_url(url)
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        self.write_lock: asyncio.Lock | nullcontext[None] = asyncio.Lock() if self.sqlite else nullcontext()
+        self._engine = self._make_engine(pool_size)
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The engine, for whoever needs more than reads and transactions."""
+        return self._engine
+
+    def _make_engine(self, pool_size: int) -> AsyncEngine:
+        if not self.sqlite:
+            return create_async_engine(
+                self.url,
+                pool_size=pool_size,
+                max_overflow=pool_size,
+                pool_timeout=5,
+                pool_pre_ping=True,
+                connect_args={"timeout": 4, "command_timeout": 30},
+            )
+        if self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_async_engine(self.url, pool_size=pool_size, pool_timeout=5)
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_immediate)
+        return engine
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Yield a session whose work is committed at the end of the block, or not at all."""
+        async with self.write_lock, self._sessions.begin() as session:
+            yield session
+
+    async def all(self, statement: Executable, parameters: Any = None) -> list[RowMapping]:
+        """Run one read outside any transaction and return its rows."""
+        async with self._reader.connect() as connection:
+            return list((await connection.execute(statement, parameters)).mappings())
+
+    async def first(self, statement: Executable, parameters: Any = None) -> RowMapping | None:
+        """Run one read outside any transaction and return its first row, if any."""
+        async with self._reader.connect() as connection:
+            return (await connection.execute(statement, parameters)).mappings().first()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:
+    del record
+    connection.isolation_level = None  # SQLAlchemy begins; the driver's own implicit BEGIN is deferred
+    cursor = connection.cursor()
+    for pragma in SQLITE_PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+def _begin_immediate(connection: Any) -> None:
+    # A reader in AUTOCOMMIT begins nothing; a deferred transaction that later writes fails at once
+    # whatever the time-out (R14).
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,174 @@
+"""Tasks, their events, and the leases under which they run.
+
+JSON is kept as text (ADR 0002). No foreign keys lead from here to users or nodes: the check would lock
+those rows in every batch of the journal.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, SmallInteger, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from neurogrid.core.db import Base, Id, UtcDateTime
+
+QUEUED = text("status = 'queued'")
+WAITING = text("status = 'waiting'")
+RUNNING = text("status = 'running'")
+LIVE = text("status IN ('queued', 'waiting', 'running')")
+# Rows are updated twice in their life; room on the page keeps those updates local (R13).
+TASK_STORAGE = {
+    "fillfactor": "70",
+    "autovacuum_vacuum_scale_factor": "0.02",
+    "autovacuum_analyze_scale_factor": "0.02",
+}
+
+
+class Task(Base):
+    """One AI task, from submission for ever. ``attempt`` is the fence (R1).
+
+    ``class`` is 0 high, 1 normal, 2 low; the order of service is ``(class, rank, id)``. ``final_seq`` is the
+    sequence number of the final event; a large output lies in ``task_outputs`` (``output_apart``).
+    """
+
+    __tablename__ = "tasks"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    owner_id: Mapped[str] = mapped_column(Id)
+    status: Mapped[str] = mapped_column(Text)
+    lane: Mapped[str] = mapped_column(Text)
+    model: Mapped[str] = mapped_column(Text)
+    model_version: Mapped[str] = mapped_column(Text)
+    class_: Mapped[int] = mapped_column("class", SmallInteger)
+    rank: Mapped[float]
+    cost: Mapped[float]
+    input: Mapped[str] = mapped_column(Text)
+    parameters: Mapped[str] = mapped_column(Text)
+    requires: Mapped[str | None] = mapped_column(Text)
+    metadata_: Mapped[str | None] = mapped_column("metadata", Text)
+    input_hash: Mapped[str] = mapped_column(Text)
+    deterministic: Mapped[bool]
+    cached: Mapped[bool]
+    on_disconnect: Mapped[str] = mapped_column(Text)
+    timeout_s: Mapped[float | None]
+    deadline: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    max_attempts: Mapped[int] = mapped_column(SmallInteger)
+    attempt: Mapped[int]
+    errors: Mapped[int] = mapped_column(SmallInteger)
+    losses: Mapped[int] = mapped_column(SmallInteger)
+    dead_letter: Mapped[bool]
+    session_id: Mapped[str | None] = mapped_column(Id)
+    node: Mapped[str | None] = mapped_column(Text)
+    write_id: Mapped[str | None] = mapped_column(Id)
+    wait_reason: Mapped[str | None] = mapped_column(Text)
+    run_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    leader_id: Mapped[str | None] = mapped_column(Id)
+    workflow_id: Mapped[str | None] = mapped_column(Id)
+    batch_id: Mapped[str | None] = mapped_column(Id)
+    final_seq: Mapped[int | None]
+    output: Mapped[str | None] = mapped_column(Text)
+    output_apart: Mapped[bool]
+    error: Mapped[str | None] = mapped_column(Text)
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    compute_seconds: Mapped[float]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        CheckConstraint(
+            "status IN ('queued', 'waiting', 'running', 'completed', 'failed', 'canceled')", name="status"
+        ),
+        CheckConstraint("attempt >= 1", name="attempt"),
+        Index("ix_tasks_claim", "lane", "class", "rank", "id", postgresql_where=QUEUED, sqlite_where=QUEUED),
+        Index("ix_tasks_due", "run_at", postgresql_where=WAITING, sqlite_where=WAITING),
+        Index("ix_tasks_session", "session_id", postgresql_where=RUNNING, sqlite_where=RUNNING),
+        Index("ix_tasks_live", "owner_id", postgresql_where=LIVE, sqlite_where=LIVE),
+        Index("ix_tasks_owner", "owner_id", "id"),
+        {"postgresql_with": TASK_STORAGE},
+    )
+
+
+class TaskOutput(Base):
+    """An output too large for its task's row, written before the row that points to it (R12)."""
+
+    __tablename__ = "task_outputs"
+
+    task_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    output: Mapped[str] = mapped_column(Text)
+
+
+class TaskEvent(Base):
+    """A change of state, for ever. ``data`` is JSON; ``(xid, task_id, attempt, seq)`` orders an owner's
+    events so that a late commit cannot be passed over (R25).
+    """
+
+    __tablename__ = "task_events"
+
+    task_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    owner_id: Mapped[str] = mapped_column(Id)
+    xid: Mapped[int] = mapped_column(BigInteger)
+    type: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    data: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (Index("ix_task_events_owner", "owner_id", "xid", "task_id", "attempt", "seq"),)
+
+
+class NodeSession(Base):
+    """A node's lease (R2). ``gen`` rises each time the node attaches to a gateway (R3)."""
+
+    __tablename__ = "node_sessions"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    node_id: Mapped[str] = mapped_column(Id, index=True)
+    gateway: Mapped[str] = mapped_column(Id)
+    gen: Mapped[int]
+    embedded: Mapped[bool]
+    lease_until: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class Lane(Base):
+    """A queue within the queue: a model and what its tasks require of a node (R15). ``requires`` is JSON."""
+
+    __tablename__ = "lanes"
+
+    lane: Mapped[str] = mapped_column(Text, primary_key=True)
+    model: Mapped[str] = mapped_column(Text)
+    requires: Mapped[str] = mapped_column(Text)
+
+
+class IdempotencyKey(Base):
+    """The answer a client's key stands for (R19)."""
+
+    __tablename__ = "idempotency_keys"
+
+    owner_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    body_hash: Mapped[str] = mapped_column(Text)
+    task_id: Mapped[str] = mapped_column(Id)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class OwnerClock(Base):
+    """What an owner was served past its queued rows: the state of fair queueing (R17)."""
+
+    __tablename__ = "owner_clock"
+
+    owner_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    rank: Mapped[float]
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class SchemaMeta(Base):
+    """Facts about the schema itself; ``min_app`` is the oldest release that may use it (R30)."""
+
+    __tablename__ = "schema_meta"
+
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
