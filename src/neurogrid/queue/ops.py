@@ -1,0 +1,220 @@
+"""What can be asked of the journal: one small value per row, and what comes back.
+
+The journal executes them in batches (R12). Every answer is about one row: what became of it, read from the
+row itself after the commit. ``None`` means the row was not in the state the operation requires: stale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from neurogrid.core.ids import new_id
+from neurogrid.protocol.messages import Usage
+from neurogrid.queue.policy import Charge, Status
+
+ROW_OVERHEAD = 256
+"""Bytes a row costs besides its payload, for the journal's bounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRef:
+    """A node's session as a gateway believes it to be: good only while ``gen`` is current (R3)."""
+
+    id: str
+    gen: int
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Prolong a session's lease by ``lease`` seconds. Answers ``True``, or ``None`` when it is lost."""
+
+    session: SessionRef
+    lease: float
+
+    size = ROW_OVERHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A running attempt came to its end: completed, or failed for good. Answers ``Finished``."""
+
+    task: str
+    attempt: int
+    status: Status
+    final_seq: int
+    output: str | None = None
+    output_apart: bool = False
+    error: str | None = None
+    charge: Charge = Charge.NONE
+    dead_letter: bool = False
+    usage: Usage = Usage()
+    write_id: str = field(default_factory=new_id)
+
+    @property
+    def size(self) -> int:
+        """Bytes this row puts on the wire, about."""
+        return ROW_OVERHEAD + len(self.output or "") + len(self.error or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Requeue:
+    """End an attempt without finishing the task (R1): queued, waiting ``delay`` seconds, or dead.
+
+    ``session`` restricts the move to tasks still held by that session and generation (R3).
+    Answers ``Requeued``.
+    """
+
+    task: str
+    attempt: int
+    status: Status
+    charge: Charge
+    reason: str
+    delay: float = 0.0
+    error: str | None = None
+    session: SessionRef | None = None
+    write_id: str = field(default_factory=new_id)
+
+    size = ROW_OVERHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Cancel a task that is not final, if it belongs to ``owner`` (``None``: whoever). Answers ``Canceled``."""
+
+    task: str
+    owner: str | None = None
+    write_id: str = field(default_factory=new_id)
+
+    size = ROW_OVERHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """One free slot for one lane, on one node. Answers ``Claimed``, or ``None`` when the lane is empty."""
+
+    lane: str
+    session: SessionRef
+    write_id: str = field(default_factory=new_id)
+
+    size = ROW_OVERHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """A new task. With ``session`` it asks for the fast path (R17). Answers ``Inserted``."""
+
+    id: str
+    owner: str
+    lane: str
+    model: str
+    model_version: str
+    priority: int
+    input: str
+    parameters: str
+    input_hash: str
+    max_attempts: int
+    deterministic: bool = False
+    requires: str | None = None
+    metadata: str | None = None
+    on_disconnect: str = "detach"
+    timeout_s: float | None = None
+    deadline: datetime | None = None
+    cost: float = 1.0
+    session: SessionRef | None = None
+    write_id: str = field(default_factory=new_id)
+
+    @property
+    def size(self) -> int:
+        """Bytes this row puts on the wire, about."""
+        return ROW_OVERHEAD + len(self.input) + len(self.parameters) + len(self.metadata or "")
+
+
+Op = Renew | Finish | Requeue | Cancel | Want | Insert
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A task's last state, as committed."""
+
+    task: str
+    owner: str
+    attempt: int
+    final_seq: int
+    status: Status
+    node: str | None
+    started_at: datetime
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """A task that left ``running`` for another attempt; ``attempt`` is the new one."""
+
+    task: str
+    owner: str
+    lane: str
+    attempt: int
+    status: Status
+    at: datetime
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """A cancelled task; ``attempt`` is the new one, ``session`` the one that was running it."""
+
+    task: str
+    owner: str
+    attempt: int
+    session: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A task that is now running on the session that wanted it."""
+
+    task: str
+    owner: str
+    lane: str
+    model: str
+    attempt: int
+    errors: int
+    losses: int
+    max_attempts: int
+    input: str
+    parameters: str
+    timeout_s: float | None
+    deadline: datetime | None
+    started_at: datetime
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """A task that is now durable: ``running`` on the session offered, or ``queued``."""
+
+    task: str
+    status: Status
+    created_at: datetime
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction does, in this order, so that renewals never wait behind bulk (R12)."""
+
+    renews: list[Renew] = field(default_factory=list)
+    finishes: list[Finish] = field(default_factory=list)
+    requeues: list[Requeue] = field(default_factory=list)
+    cancels: list[Cancel] = field(default_factory=list)
+    wants: list[Want] = field(default_factory=list)
+    inserts: list[Insert] = field(default_factory=list)
+
+    def lists(self) -> tuple[list[Op], ...]:
+        """Return the six lists in the order of execution."""
+        return (self.renews, self.finishes, self.requeues, self.cancels, self.wants, self.inserts)  # type: ignore[return-value]
+
+
+Answer = bool | Finished | Requeued | Canceled | Claimed | Inserted | None

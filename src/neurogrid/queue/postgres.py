@@ -1,0 +1,264 @@
+"""The journal's writer on PostgreSQL: asyncpg, one statement for all rows of a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import asyncpg
+from sqlalchemy.engine import URL
+
+from neurogrid.core.ids import now
+from neurogrid.queue import eventdata, statements
+from neurogrid.queue.ops import (
+    Answer,
+    Batch,
+    Cancel,
+    Canceled,
+    Claimed,
+    Finish,
+    Finished,
+    Insert,
+    Inserted,
+    Renew,
+    Requeue,
+    Requeued,
+    Want,
+)
+from neurogrid.queue.policy import Charge, Status
+from neurogrid.queue.writer import ConnectionLost, RowRejected, Transient
+
+SESSION = {
+    # A paused gateway must not hold locks (R10); the server gives up on it, not the others.
+    "idle_in_transaction_session_timeout": "2s",
+    "lock_timeout": "1s",
+    "statement_timeout": "4s",
+    # A plan made on a young table would scan it for ever (R13).
+    "plan_cache_mode": "force_custom_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    "application_name": "neurogrid-journal",
+}
+CONNECT_TIMEOUT = 4.0
+COMMAND_TIMEOUT = 4.5
+
+LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TooManyConnectionsError,
+)
+TRANSIENT = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+)
+REJECTED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+
+_Op = TypeVar("_Op")
+_Row = Any
+
+
+class PostgresWriter:
+    """One connection of its own; sessions and pools of the rest of the program do not touch it."""
+
+    def __init__(self, url: URL) -> None:
+        """Prepare to connect to ``url``."""
+        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._connection: asyncpg.Connection[Any] | None = None
+
+    async def connect(self) -> None:
+        """(Re)open the connection. Raises ``ConnectionLost``."""
+        await self.close()
+        try:
+            self._connection = await asyncpg.connect(
+                self._dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, server_settings=SESSION
+            )
+        except LOST as error:
+            raise ConnectionLost(str(error)) from error
+
+    async def close(self) -> None:
+        """Drop the connection without waiting for a server that may be gone."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def write(self, batch: Batch, *, repeat: bool) -> Sequence[Sequence[Answer]]:
+        """Commit ``batch``; see ``Writer.write``."""
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            msg = "not connected"
+            raise ConnectionLost(msg)
+        try:
+            if sum(1 for rows in batch.lists() if rows) == 1 and not repeat:
+                return await self._run(connection, batch, repeat=False)  # one statement commits by itself
+            async with connection.transaction():
+                return await self._run(connection, batch, repeat=repeat)
+        except asyncpg.InterfaceError as error:
+            if isinstance(error, ValueError):  # asyncpg's own DataError: a value no column takes
+                raise RowRejected(str(error)) from error
+            raise ConnectionLost(str(error)) from error
+        except TRANSIENT as error:
+            raise Transient(str(error)) from error
+        except REJECTED as error:
+            raise RowRejected(str(error)) from error
+        except LOST as error:
+            raise ConnectionLost(str(error)) from error
+
+    async def _run(
+        self, connection: asyncpg.Connection[Any], batch: Batch, *, repeat: bool
+    ) -> Sequence[Sequence[Answer]]:
+        return (
+            await _renew(connection, batch.renews),
+            await _finish(connection, batch.finishes, repeat=repeat),
+            await _requeue(connection, batch.requeues, repeat=repeat),
+            await _cancel(connection, batch.cancels, repeat=repeat),
+            await _claim(connection, batch.wants, repeat=repeat),
+            await _insert(connection, batch.inserts, repeat=repeat),
+        )
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _sorted(ops: Sequence[_Op], key: Callable[[_Op], str]) -> list[_Op]:
+    return sorted(ops, key=key)
+
+
+async def _renew(connection: asyncpg.Connection[Any], ops: Sequence[Renew]) -> list[Answer]:
+    if not ops:
+        return []
+    rows = [(op.session.id, op.session.gen, op.lease) for op in _sorted(ops, lambda op: op.session.id)]
+    renewed = {str(row[0]) for row in await connection.fetch(statements.RENEW, *_columns(rows))}
+    return [op.session.id in renewed or None for op in ops]
+
+
+def _finish_row(op: Finish) -> tuple[Any, ...]:
+    return (
+        op.task, op.attempt, op.status.value, op.final_seq, op.output, op.output_apart, op.error,
+        int(op.charge is Charge.ERROR), op.dead_letter, op.usage.prompt_tokens, op.usage.completion_tokens,
+        op.usage.compute_seconds, op.write_id, eventdata.finished(op),
+    )  # fmt: skip
+
+
+async def _finish(
+    connection: asyncpg.Connection[Any], ops: Sequence[Finish], *, repeat: bool
+) -> list[Answer]:
+    if not ops:
+        return []
+    rows = [_finish_row(op) for op in _sorted(ops, lambda op: op.task)]
+    found = await connection.fetch(statements.FINISH, *_columns(rows))
+    if repeat:
+        keys = _columns([(op.task, op.attempt, op.write_id) for op in ops])
+        found += await connection.fetch(statements.FINISHED_BEFORE, *keys)
+    done = {row[0]: _finished(row) for row in found}
+    return [_same_attempt(done.get(op.task), op.attempt) for op in ops]
+
+
+def _same_attempt(answer: Finished | None, attempt: int) -> Finished | None:
+    return answer if answer is not None and answer.attempt == attempt else None
+
+
+def _finished(row: _Row) -> Finished:
+    task, owner, attempt, final_seq, status, node, started_at, finished_at = row
+    return Finished(task, owner, attempt, final_seq, Status(status), node, started_at, finished_at)
+
+
+def _requeue_row(op: Requeue) -> tuple[Any, ...]:
+    session = op.session
+    return (
+        op.task, op.attempt, op.status.value, int(op.charge is Charge.ERROR), int(op.charge is Charge.LOSS),
+        op.delay, op.error, session and session.id, session and session.gen, op.write_id,
+        eventdata.requeued(op),
+    )  # fmt: skip
+
+
+async def _requeue(
+    connection: asyncpg.Connection[Any], ops: Sequence[Requeue], *, repeat: bool
+) -> list[Answer]:
+    if not ops:
+        return []
+    rows = [_requeue_row(op) for op in _sorted(ops, lambda op: op.task)]
+    found = await connection.fetch(statements.REQUEUE, *_columns(rows))
+    if repeat:
+        keys = _columns([(op.task, op.write_id) for op in ops])
+        found += await connection.fetch(statements.MOVED_BEFORE, *keys)
+    done = {row[0]: _requeued(row) for row in found}
+    moved = [done.get(op.task) for op in ops]
+    return [
+        answer if answer and answer.attempt == op.attempt + 1 else None
+        for op, answer in zip(ops, moved, strict=True)
+    ]
+
+
+def _requeued(row: _Row) -> Requeued:
+    task, owner, lane, attempt, status, at, data = row
+    return Requeued(task, owner, lane, attempt, Status(status), at, data)
+
+
+async def _cancel(
+    connection: asyncpg.Connection[Any], ops: Sequence[Cancel], *, repeat: bool
+) -> list[Answer]:
+    if not ops:
+        return []
+    keys = _columns([(op.task, op.owner, op.write_id) for op in _sorted(ops, lambda op: op.task)])
+    done: dict[str, Answer] = {
+        row[0]: Canceled(*row) for row in await connection.fetch(statements.CANCEL, *keys, eventdata.CANCELED)
+    }
+    if repeat:
+        pairs = _columns([(op.task, op.write_id) for op in ops])
+        for task, owner, _, attempt, _, at, _ in await connection.fetch(statements.MOVED_BEFORE, *pairs):
+            # Who ran it is no longer known; reconciliation stops the node (R7).
+            done[task] = Canceled(task, owner, attempt, None, at)
+    return [done.get(op.task) for op in ops]
+
+
+async def _claim(connection: asyncpg.Connection[Any], ops: Sequence[Want], *, repeat: bool) -> list[Answer]:
+    if not ops:
+        return []
+    found: list[_Row] = []
+    missing: Sequence[Want] = ops
+    if repeat:  # first what the lost batch may have claimed, then the rest
+        keys = _columns([(op.session.id, op.write_id) for op in ops])
+        found = await connection.fetch(statements.CLAIMED_BEFORE, *keys)
+        known = {row[-1] for row in found}
+        missing = [op for op in ops if op.write_id not in known]
+    if missing:
+        rows = [(op.lane, op.session.id, op.session.gen, op.session.node, op.write_id) for op in missing]
+        found += await connection.fetch(statements.CLAIM, *_columns(rows))
+    done = {row[-1]: Claimed(*tuple(row)[:-1]) for row in found}
+    return [done.get(op.write_id) for op in ops]
+
+
+def _insert_row(op: Insert) -> tuple[Any, ...]:
+    session = op.session
+    return (
+        op.id, op.owner, op.lane, op.model, op.model_version, op.priority, op.cost, op.input, op.parameters,
+        op.requires, op.metadata, op.input_hash, op.deterministic, op.on_disconnect, op.timeout_s,
+        op.deadline, op.max_attempts, session and session.id, session and session.gen,
+        session and session.node, op.write_id, eventdata.queued(op),
+    )  # fmt: skip
+
+
+async def _insert(
+    connection: asyncpg.Connection[Any], ops: Sequence[Insert], *, repeat: bool
+) -> list[Answer]:
+    if not ops:
+        return []
+    rows = [_insert_row(op) for op in _sorted(ops, lambda op: op.id)]
+    found = await connection.fetch(statements.INSERT, *_columns(rows))
+    if len(found) < len(ops) or repeat:
+        keys = _columns([(op.id, op.write_id) for op in ops])
+        found += await connection.fetch(statements.INSERTED_BEFORE, *keys)
+    done = {row[0]: Inserted(row[0], Status(row[1]), row[2] or now()) for row in found}
+    return [done[op.id] for op in ops]

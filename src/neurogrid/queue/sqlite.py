@@ -1,0 +1,266 @@
+"""The journal's writer on SQLite: one connection in one thread, one transaction per batch (R14)."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import Any
+
+from neurogrid.core.db import SQLITE_PRAGMAS, from_sqlite_time, to_sqlite_time
+from neurogrid.core.ids import now
+from neurogrid.queue import eventdata
+from neurogrid.queue.ops import (
+    Answer,
+    Batch,
+    Cancel,
+    Canceled,
+    Claimed,
+    Finish,
+    Finished,
+    Insert,
+    Inserted,
+    Op,
+    Renew,
+    Requeue,
+    Requeued,
+    Want,
+)
+from neurogrid.queue.policy import Charge, Status
+from neurogrid.queue.writer import ConnectionLost, RowRejected, Transient
+
+EVENT = "INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data) VALUES (?,?,?,?,?,?,?,?)"
+RENEW = "UPDATE node_sessions SET lease_until = ? WHERE id = ? AND gen = ?"
+FINISH = """
+UPDATE tasks SET status = ?, final_seq = ?, output = ?, output_apart = ?, error = ?, errors = errors + ?,
+    dead_letter = ?, prompt_tokens = ?, completion_tokens = ?, compute_seconds = ?, session_id = NULL,
+    write_id = ?, finished_at = ?
+WHERE id = ? AND attempt = ? AND status = 'running'
+RETURNING owner_id, node, started_at
+"""
+REQUEUE = """
+UPDATE tasks SET status = ?1, attempt = attempt + 1, errors = errors + ?2, losses = losses + ?3,
+    dead_letter = ?1 = 'failed', session_id = NULL,
+    wait_reason = CASE ?1 WHEN 'waiting' THEN 'backoff' END, run_at = CASE ?1 WHEN 'waiting' THEN ?4 END,
+    error = CASE ?1 WHEN 'failed' THEN ?5 END, final_seq = CASE ?1 WHEN 'failed' THEN 0 END,
+    finished_at = CASE ?1 WHEN 'failed' THEN ?6 END, write_id = ?7
+WHERE id = ?8 AND attempt = ?9 AND status = 'running' AND (?10 IS NULL OR (session_id = ?10 AND EXISTS (
+    SELECT 1 FROM node_sessions WHERE id = ?10 AND gen = ?11)))
+RETURNING owner_id, lane, attempt
+"""
+CANCEL = """
+UPDATE tasks SET status = 'canceled', attempt = attempt + 1, final_seq = 0, session_id = NULL,
+    wait_reason = NULL, run_at = NULL, finished_at = ?2, write_id = ?3
+WHERE id = ?1 RETURNING owner_id, attempt
+"""
+CANCELABLE = """
+SELECT session_id FROM tasks
+WHERE id = ?1 AND (?2 IS NULL OR owner_id = ?2) AND status IN ('queued', 'waiting', 'running')
+"""
+CLAIM = """
+UPDATE tasks SET status = 'running', session_id = ?2, node = ?3, wait_reason = NULL, started_at = ?4,
+    write_id = ?5
+WHERE id = (SELECT id FROM tasks WHERE status = 'queued' AND lane = ?1 ORDER BY class, rank, id LIMIT 1)
+    AND EXISTS (SELECT 1 FROM node_sessions WHERE id = ?2 AND gen = ?6)
+RETURNING id, owner_id, lane, model, attempt, errors, losses, max_attempts, input, parameters, timeout_s,
+    deadline, started_at, session_id
+"""
+FAST = """
+SELECT NOT EXISTS (SELECT 1 FROM tasks WHERE status = 'queued' AND lane = ?1)
+    AND EXISTS (SELECT 1 FROM node_sessions WHERE id = ?2 AND gen = ?3 AND lease_until > ?4)
+"""
+INSERT = """
+INSERT INTO tasks (
+    id, owner_id, status, lane, model, model_version, class, rank, cost, input, parameters, requires,
+    metadata, input_hash, deterministic, cached, on_disconnect, timeout_s, deadline, max_attempts, attempt,
+    errors, losses, dead_letter, session_id, node, write_id, output_apart, prompt_tokens, completion_tokens,
+    compute_seconds, created_at, started_at)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,1,0,0,0,?,?,?,0,0,0,0,?,?)
+"""
+
+
+class SqliteWriter:
+    """One writing connection; ``turn`` is the lock it shares with the process' other writers."""
+
+    def __init__(self, path: str, turn: AbstractAsyncContextManager[None]) -> None:
+        """Prepare to write to the file ``path``."""
+        self._path = path
+        self._turn = turn
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._connection: sqlite3.Connection | None = None
+        self._xid = 0
+
+    async def connect(self) -> None:
+        """(Re)open the file. Raises ``ConnectionLost``."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+        except sqlite3.Error as error:
+            raise ConnectionLost(str(error)) from error
+
+    async def close(self) -> None:
+        """Close the file."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._shut)
+
+    async def write(self, batch: Batch, *, repeat: bool) -> Sequence[Sequence[Answer]]:
+        """Commit ``batch``; see ``Writer.write``. A local commit has no unknown outcome."""
+        del repeat
+        async with self._turn:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch)
+
+    def _open(self) -> None:
+        self._shut()
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        for pragma in SQLITE_PRAGMAS:
+            connection.execute(pragma)
+        last = connection.execute("SELECT xid FROM task_events ORDER BY rowid DESC LIMIT 1").fetchone()
+        self._xid = last[0] if last else 0
+        self._connection = connection
+
+    def _shut(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _commit(self, batch: Batch) -> Sequence[Sequence[Answer]]:
+        connection = self._connection
+        if connection is None:
+            msg = "not connected"
+            raise ConnectionLost(msg)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            answers = _Transaction(connection, self._xid + 1).run(batch)
+            connection.execute("COMMIT")
+        except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError) as error:
+            _roll_back(connection)
+            raise RowRejected(str(error)) from error
+        except sqlite3.OperationalError as error:
+            _roll_back(connection)
+            raise Transient(str(error)) from error
+        except BaseException:
+            _roll_back(connection)
+            raise
+        self._xid += 1
+        return answers
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+class _Transaction:
+    """The rows of one batch, one after the other; all share one moment and one transaction number."""
+
+    def __init__(self, connection: sqlite3.Connection, xid: int) -> None:
+        self._execute = connection.execute
+        self._xid = xid
+        self._now = now()
+        self._at = to_sqlite_time(self._now)
+
+    def run(self, batch: Batch) -> Sequence[Sequence[Answer]]:
+        return (
+            [self._renew(op) for op in batch.renews],
+            [self._finish(op) for op in batch.finishes],
+            [self._requeue(op) for op in batch.requeues],
+            [self._cancel(op) for op in batch.cancels],
+            [self._claim(op) for op in batch.wants],
+            [self._insert(op) for op in batch.inserts],
+        )
+
+    def _later(self, seconds: float) -> str:
+        return to_sqlite_time(self._now + timedelta(seconds=seconds))
+
+    def _event(self, task: str, attempt: int, seq: int, owner: str, type: str, data: str) -> None:
+        self._execute(EVENT, (task, attempt, seq, owner, self._xid, type, self._at, data))
+
+    def _renew(self, op: Renew) -> Answer:
+        parameters = (self._later(op.lease), op.session.id, op.session.gen)
+        return self._execute(RENEW, parameters).rowcount == 1 or None
+
+    def _finish(self, op: Finish) -> Answer:
+        usage = op.usage
+        row = self._one(
+            FINISH,
+            op.status.value, op.final_seq, op.output, op.output_apart, op.error,
+            op.charge is Charge.ERROR, op.dead_letter, usage.prompt_tokens, usage.completion_tokens,
+            usage.compute_seconds, op.write_id, self._at, op.task, op.attempt,
+        )  # fmt: skip
+        if row is None:
+            return None
+        owner, node, started_at = row
+        data = eventdata.finished(op)
+        self._event(op.task, op.attempt, op.final_seq, owner, f"task.{op.status.value}", data)
+        started = from_sqlite_time(started_at)
+        return Finished(op.task, owner, op.attempt, op.final_seq, op.status, node, started, self._now)
+
+    def _requeue(self, op: Requeue) -> Answer:
+        session = op.session
+        row = self._one(
+            REQUEUE,
+            op.status.value, op.charge is Charge.ERROR, op.charge is Charge.LOSS, self._later(op.delay),
+            op.error, self._at, op.write_id, op.task, op.attempt, session and session.id,
+            session and session.gen,
+        )  # fmt: skip
+        if row is None:
+            return None
+        owner, lane, attempt = row
+        data = eventdata.requeued(op)
+        type_ = "task.failed" if op.status is Status.FAILED else "task.retrying"
+        self._event(op.task, attempt, 0, owner, type_, data)
+        return Requeued(op.task, owner, lane, attempt, op.status, self._now, data)
+
+    def _cancel(self, op: Cancel) -> Answer:
+        before = self._one(CANCELABLE, op.task, op.owner)
+        if before is None:
+            return None
+        owner, attempt = self._execute(CANCEL, (op.task, self._at, op.write_id)).fetchone()
+        self._event(op.task, attempt, 0, owner, "task.canceled", eventdata.CANCELED)
+        return Canceled(op.task, owner, attempt, before[0], self._now)
+
+    def _claim(self, op: Want) -> Answer:
+        session = op.session
+        row = self._one(CLAIM, op.lane, session.id, session.node, self._at, op.write_id, session.gen)
+        if row is None:
+            return None
+        task, owner, lane, model, attempt, *charges_and_payload, deadline, _, session_id = row
+        self._event(task, attempt, 1, owner, "task.running", eventdata.running(attempt, session.node))
+        moment = _moment(deadline)
+        return Claimed(
+            task, owner, lane, model, attempt, *charges_and_payload, moment, self._now, session_id
+        )
+
+    def _insert(self, op: Insert) -> Answer:
+        session = op.session
+        fast = session is not None and bool(
+            self._one(FAST, op.lane, session.id, session.gen, self._at)[0]  # type: ignore[index]
+        )
+        status = Status.RUNNING if fast else Status.QUEUED
+        holder = session if fast else None
+        self._execute(
+            INSERT,
+            (
+                op.id, op.owner, status.value, op.lane, op.model, op.model_version, op.priority,
+                self._now.timestamp(), op.cost, op.input, op.parameters, op.requires, op.metadata,
+                op.input_hash, op.deterministic, op.on_disconnect, op.timeout_s,
+                op.deadline and to_sqlite_time(op.deadline), op.max_attempts, holder and holder.id,
+                holder and holder.node, op.write_id, self._at, holder and self._at,
+            ),
+        )  # fmt: skip
+        self._event(op.id, 0, 1, op.owner, "task.queued", eventdata.queued(op))
+        if holder is not None:
+            self._event(op.id, 1, 1, op.owner, "task.running", eventdata.running(1, holder.node))
+        return Inserted(op.id, status, self._now)
+
+    def _one(self, statement: str, *parameters: Any) -> tuple[Any, ...] | None:
+        # RETURNING needs every row fetched before the statement counts as finished.
+        rows = self._execute(statement, parameters).fetchall()
+        return rows[0] if rows else None
+
+
+def _moment(text: str | None) -> datetime | None:
+    return from_sqlite_time(text) if text else None
+
+

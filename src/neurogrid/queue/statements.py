@@ -1,0 +1,196 @@
+"""The journal's statements for PostgreSQL: one for all rows of a kind, however many there are.
+
+Rows arrive as parallel arrays, sorted by key, and are joined by nested loop in that order, so that all
+batches lock in one order (R11). Every statement that changes a task's state writes its event beside it.
+"""
+
+from __future__ import annotations
+
+XID = "pg_current_xact_id()::text::bigint"
+RUNNING = """'{"status":"running","attempt":' || attempt || ',"node":' || to_json(node)::text || '}'"""
+RUNNING_AT_ONCE = """'{"status":"running","attempt":1,"node":' || to_json(ins.node)::text || '}'"""
+
+RENEW = """
+UPDATE node_sessions s SET lease_until = clock_timestamp() + d.lease * interval '1 second'
+FROM unnest($1::uuid[], $2::int[], $3::float8[]) AS d(id, gen, lease)
+WHERE s.id = d.id AND s.gen = d.gen
+RETURNING s.id
+"""
+
+FINISH = f"""
+WITH d AS (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::int[], $3::text[], $4::int[], $5::text[], $6::bool[], $7::text[], $8::int[],
+        $9::bool[], $10::int[], $11::int[], $12::float8[], $13::uuid[], $14::text[]
+    ) AS d(id, attempt, status, final_seq, output, output_apart, error, errors, dead_letter,
+           prompt_tokens, completion_tokens, compute_seconds, write_id, data)
+), upd AS (
+    UPDATE tasks t SET
+        status = d.status, final_seq = d.final_seq, output = d.output, output_apart = d.output_apart,
+        error = d.error, errors = t.errors + d.errors, dead_letter = d.dead_letter,
+        prompt_tokens = d.prompt_tokens, completion_tokens = d.completion_tokens,
+        compute_seconds = d.compute_seconds, session_id = NULL, write_id = d.write_id,
+        finished_at = clock_timestamp()
+    FROM d WHERE t.id = d.id AND t.attempt = d.attempt AND t.status = 'running'
+    RETURNING t.id, t.owner_id, t.attempt, t.final_seq, t.status, t.node, t.started_at, t.finished_at, d.data
+), ev AS (
+    INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
+    SELECT id, attempt, final_seq, owner_id, {XID}, 'task.' || status, finished_at, data FROM upd
+)
+SELECT id::text, owner_id::text, attempt, final_seq, status, node, started_at, finished_at FROM upd
+"""
+
+REQUEUE = f"""
+WITH d AS (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::int[], $3::text[], $4::int[], $5::int[], $6::float8[], $7::text[], $8::uuid[],
+        $9::int[], $10::uuid[], $11::text[]
+    ) AS d(id, attempt, status, errors, losses, delay, error, session_id, gen, write_id, data)
+), upd AS (
+    UPDATE tasks t SET
+        status = d.status, attempt = t.attempt + 1, errors = t.errors + d.errors,
+        losses = t.losses + d.losses, dead_letter = d.status = 'failed', session_id = NULL,
+        wait_reason = CASE WHEN d.status = 'waiting' THEN 'backoff' END,
+        run_at = CASE WHEN d.status = 'waiting' THEN clock_timestamp() + d.delay * interval '1 second' END,
+        error = CASE WHEN d.status = 'failed' THEN d.error END,
+        final_seq = CASE WHEN d.status = 'failed' THEN 0 END,
+        finished_at = CASE WHEN d.status = 'failed' THEN clock_timestamp() END,
+        write_id = d.write_id
+    FROM d WHERE t.id = d.id AND t.attempt = d.attempt AND t.status = 'running'
+        AND (d.session_id IS NULL OR (t.session_id = d.session_id AND EXISTS (
+            SELECT 1 FROM node_sessions s WHERE s.id = d.session_id AND s.gen = d.gen)))
+    RETURNING t.id, t.owner_id, t.lane, t.attempt, t.status, d.data
+), ev AS (
+    INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
+    SELECT id, attempt, 0, owner_id, {XID},
+           CASE WHEN status = 'failed' THEN 'task.failed' ELSE 'task.retrying' END, clock_timestamp(), data
+    FROM upd
+    RETURNING task_id, at
+)
+SELECT id::text, owner_id::text, lane, attempt, status, at, data FROM upd JOIN ev ON task_id = id
+"""
+
+CANCEL = f"""
+WITH d AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS d(id, owner_id, write_id)
+), old AS MATERIALIZED (
+    SELECT t.id, t.session_id, d.write_id FROM d JOIN tasks t ON t.id = d.id
+    WHERE (d.owner_id IS NULL OR t.owner_id = d.owner_id) AND t.status IN ('queued', 'waiting', 'running')
+    ORDER BY t.id FOR UPDATE OF t
+), upd AS (
+    UPDATE tasks t SET
+        status = 'canceled', attempt = t.attempt + 1, final_seq = 0, session_id = NULL, wait_reason = NULL,
+        run_at = NULL, finished_at = clock_timestamp(), write_id = old.write_id
+    FROM old WHERE t.id = old.id
+    RETURNING t.id, t.owner_id, t.attempt, old.session_id, t.finished_at
+), ev AS (
+    INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
+    SELECT id, attempt, 0, owner_id, {XID}, 'task.canceled', finished_at, $4 FROM upd
+)
+SELECT id::text, owner_id::text, attempt, session_id::text, finished_at FROM upd
+"""
+
+_CLAIMED = """t.id, t.owner_id, t.lane, t.model, t.attempt, t.errors, t.losses, t.max_attempts, t.input,
+        t.parameters, t.timeout_s, t.deadline, t.started_at, t.session_id, t.node, t.write_id"""
+
+CLAIM = f"""
+WITH slot AS (
+    SELECT u.*, row_number() OVER (PARTITION BY u.lane ORDER BY u.ord) AS k
+    FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[], $5::uuid[]) WITH ORDINALITY
+        AS u(lane, session_id, gen, node, write_id, ord)
+    JOIN node_sessions s ON s.id = u.session_id AND s.gen = u.gen
+), want AS (
+    SELECT lane, count(*) AS n FROM slot GROUP BY lane
+), picked AS MATERIALIZED (
+    SELECT want.lane, t.id, t.class, t.rank FROM want CROSS JOIN LATERAL (
+        SELECT id, class, rank FROM tasks
+        WHERE status = 'queued' AND tasks.lane = want.lane
+        ORDER BY class, rank, id LIMIT want.n FOR UPDATE SKIP LOCKED
+    ) t
+), numbered AS (
+    SELECT lane, id, row_number() OVER (PARTITION BY lane ORDER BY class, rank, id) AS k FROM picked
+), upd AS (
+    UPDATE tasks t SET
+        status = 'running', session_id = slot.session_id, node = slot.node, wait_reason = NULL,
+        started_at = clock_timestamp(), write_id = slot.write_id
+    FROM numbered JOIN slot ON slot.lane = numbered.lane AND slot.k = numbered.k
+    WHERE t.id = numbered.id
+    RETURNING {_CLAIMED}
+), ev AS (
+    INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
+    SELECT id, attempt, 1, owner_id, {XID}, 'task.running', started_at,
+           {RUNNING}
+    FROM upd
+)
+SELECT id::text, owner_id::text, lane, model, attempt, errors, losses, max_attempts, input, parameters,
+       timeout_s, deadline, started_at, session_id::text, write_id::text FROM upd
+"""
+
+CLAIMED_BEFORE = f"""
+SELECT t.id::text, t.owner_id::text, lane, model, attempt, errors, losses, max_attempts, input, parameters,
+       timeout_s, deadline, started_at, session_id::text, write_id::text
+FROM tasks t JOIN unnest($1::uuid[], $2::uuid[]) AS d(session_id, write_id) USING (session_id, write_id)
+WHERE t.status = 'running'
+"""
+
+INSERT_COLUMNS = (
+    ("id", "uuid"), ("owner_id", "uuid"), ("lane", "text"), ("model", "text"), ("model_version", "text"),
+    ("class", "int2"), ("cost", "float8"), ("input", "text"), ("parameters", "text"), ("requires", "text"),
+    ("metadata", "text"), ("input_hash", "text"), ("deterministic", "bool"), ("on_disconnect", "text"),
+    ("timeout_s", "float8"), ("deadline", "timestamptz"), ("max_attempts", "int2"),
+    ("session_id", "uuid"), ("gen", "int"), ("node", "text"), ("write_id", "uuid"), ("data", "text"),
+)  # fmt: skip
+_ARRAYS = ", ".join(f"${i}::{type_}[]" for i, (_, type_) in enumerate(INSERT_COLUMNS, 1))
+_NAMES = ", ".join(name for name, _ in INSERT_COLUMNS)
+
+INSERT = f"""
+WITH d AS (
+    SELECT u.*, clock_timestamp() AS at, u.session_id IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM tasks q WHERE q.status = 'queued' AND q.lane = u.lane)
+        AND EXISTS (SELECT 1 FROM node_sessions s
+            WHERE s.id = u.session_id AND s.gen = u.gen AND s.lease_until > clock_timestamp()) AS fast
+    FROM unnest({_ARRAYS}) AS u({_NAMES})
+), ins AS (
+    INSERT INTO tasks (
+        id, owner_id, status, lane, model, model_version, class, rank, cost, input, parameters, requires,
+        metadata, input_hash, deterministic, cached, on_disconnect, timeout_s, deadline, max_attempts,
+        attempt, errors, losses, dead_letter, session_id, node, write_id, output_apart, prompt_tokens,
+        completion_tokens, compute_seconds, created_at, started_at)
+    SELECT id, owner_id, CASE WHEN fast THEN 'running' ELSE 'queued' END, lane, model, model_version, class,
+        extract(epoch FROM at), cost, input, parameters, requires, metadata, input_hash, deterministic,
+        false, on_disconnect, timeout_s, deadline, max_attempts, 1, 0, 0, false,
+        CASE WHEN fast THEN session_id END, CASE WHEN fast THEN node END, write_id, false, 0, 0, 0, at,
+        CASE WHEN fast THEN at END
+    FROM d
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, owner_id, status, created_at, node
+), ev AS (
+    INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
+    SELECT ins.id, e.attempt, 1, ins.owner_id, {XID}, e.type, ins.created_at,
+           CASE e.attempt WHEN 0 THEN d.data
+           ELSE {RUNNING_AT_ONCE} END
+    FROM ins JOIN d USING (id)
+    CROSS JOIN (VALUES (0, 'task.queued'), (1, 'task.running')) AS e(attempt, type)
+    WHERE e.attempt = 0 OR ins.status = 'running'
+)
+SELECT id::text, status, created_at FROM ins
+"""
+
+INSERTED_BEFORE = """
+SELECT id::text,
+       CASE WHEN status = 'running' AND write_id = w THEN 'running' ELSE 'queued' END AS status, created_at
+FROM tasks JOIN unnest($1::uuid[], $2::uuid[]) AS d(i, w) ON id = i
+"""
+
+FINISHED_BEFORE = """
+SELECT id::text, owner_id::text, attempt, final_seq, status, node, started_at, finished_at
+FROM tasks JOIN unnest($1::uuid[], $2::int[], $3::uuid[]) AS d(i, a, w)
+    ON id = i AND attempt = a AND write_id = w
+"""
+
+MOVED_BEFORE = """
+SELECT t.id::text, t.owner_id::text, t.lane, t.attempt, t.status, e.at, e.data
+FROM unnest($1::uuid[], $2::uuid[]) AS d(i, w)
+JOIN tasks t ON t.id = i AND t.write_id = w
+JOIN task_events e ON e.task_id = t.id AND e.attempt = t.attempt AND e.seq = 0
+"""
