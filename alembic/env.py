@@ -7,6 +7,7 @@ the settings and under the same lock.
 from __future__ import annotations
 
 import logging.config
+from typing import Literal
 
 from alembic import context
 from sqlalchemy import Connection
@@ -15,8 +16,15 @@ import neurogrid.auth.tables
 import neurogrid.nodes.tables
 import neurogrid.queue.tables  # noqa: F401 - each import registers its tables with the metadata
 from neurogrid.core import migrations
-from neurogrid.core.db import metadata
+from neurogrid.core.db import UtcDateTime, metadata
 from neurogrid.core.settings import Settings
+
+
+def render_item(kind: str, item: object, _context: object) -> str | Literal[False]:
+    """Write column types into a new migration without naming our code, which changes after it."""
+    if kind == "type" and isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    return False
 
 
 def migrate(connection: Connection) -> None:
@@ -28,6 +36,7 @@ def migrate(connection: Connection) -> None:
         render_as_batch=connection.dialect.name == "sqlite",
         compare_type=True,
         compare_server_default=True,
+        render_item=render_item,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from neurogrid.core import migrations
+from neurogrid.core.db import Database
 
 
 @pytest.fixture
@@ -63,13 +63,15 @@ def test_a_newer_schema_admits_releases_down_to_its_min_app(database_url: str) -
 
 
 async def _pretend_newer(url: str, *, min_app: str) -> None:
-    engine = create_async_engine(url)
-    async with engine.begin() as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = 'future'"))
-        await connection.execute(
-            text("UPDATE schema_meta SET value = :min_app WHERE key = 'min_app'"), {"min_app": min_app}
-        )
-    await engine.dispose()
+    database = Database(url)
+    try:
+        async with database.transaction() as session:
+            await session.execute(text("UPDATE alembic_version SET version_num = 'future'"))
+            await session.execute(
+                text("UPDATE schema_meta SET value = :min_app WHERE key = 'min_app'"), {"min_app": min_app}
+            )
+    finally:
+        await database.close()
 
 
 @pytest.mark.asyncio

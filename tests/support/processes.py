@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -69,10 +71,12 @@ class Grid:
             check=False,
         )
         if check and done.returncode != 0:
-            raise AssertionError(f"neurogrid {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}")
+            raise AssertionError(
+                f"neurogrid {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}"
+            )
         return done.stdout
 
-    def __enter__(self) -> Grid:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,7 +87,9 @@ class Grid:
 class GridProcess:
     """One running ``neurogrid`` command."""
 
-    def __init__(self, name: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]
+    ) -> None:
         self.name = name
         self.log = log
         self.url = ""
@@ -154,10 +160,8 @@ class GridProcess:
 
     def kill(self) -> None:
         """Send SIGKILL to the process and its children, and reap it; idempotent."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait(STOP_WITHIN)
 
 

