@@ -11,6 +11,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -22,22 +23,18 @@ from tests.support.processes import free_port
 RUN = pytest.StashKey[Path]()
 
 
-class ShareRunDirectory:
-    """Tells xdist's workers where the run's directory is."""
-
-    def pytest_configure_node(self, node: object) -> None:
-        """Hand the directory of this process to a worker about to start."""
-        node.workerinput["run"] = str(node.config.stash[RUN])  # type: ignore[attr-defined]
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Make the directory of the run, or join the one of the process that started us."""
     if hasattr(config, "workerinput"):
         config.stash[RUN] = Path(config.workerinput["run"])
         return
     config.stash[RUN] = servers.make_run_directory()
-    if config.pluginmanager.has_plugin("dsession"):
-        config.pluginmanager.register(ShareRunDirectory())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell one of xdist's workers, about to start, where the directory of the run is."""
+    node.workerinput["run"] = str(node.config.stash[RUN])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
