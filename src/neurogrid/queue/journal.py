@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, overload
 
 import structlog
 
@@ -23,6 +23,7 @@ from neurogrid.queue.ops import (
     Cancel,
     Canceled,
     Claimed,
+    Evict,
     Finish,
     Finished,
     Insert,
@@ -40,13 +41,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-ORDER: tuple[type[Op], ...] = (Renew, Finish, Requeue, Cancel, Want, Insert)
+ORDER: tuple[type[Op], ...] = (Renew, Finish, Requeue, Evict, Cancel, Want, Insert)
 RECONNECT_DELAYS = (0.05, 0.1, 0.2, 0.5)
 BUSY_WAIT = 1.0
 """Seconds of expected waiting above which new tasks are refused (R12)."""
 _SMOOTHING = 0.2
-
-_T = TypeVar("_T")
 
 
 class RowRefused(Exception):
@@ -56,7 +55,7 @@ class RowRefused(Exception):
 @dataclass(slots=True, eq=False)
 class _Entry:
     op: Op
-    answer: asyncio.Future[Any]
+    answer: asyncio.Future[Answer]
     taken: bool = False
 
 
@@ -154,7 +153,7 @@ class Journal:
     @overload
     async def execute(self, op: Want, *, patient: bool = False) -> Claimed | None: ...
     @overload
-    async def execute(self, op: Renew, *, patient: bool = False) -> bool | None: ...
+    async def execute(self, op: Renew | Evict, *, patient: bool = False) -> bool | None: ...
     async def execute(self, op: Op, *, patient: bool = False) -> Answer:
         """Write one row and return what became of it, after the commit.
 
@@ -174,7 +173,7 @@ class Journal:
         except TimeoutError:
             raise self._late(entry) from None
         finally:
-            if not entry.taken and not entry.answer.done() or (entry.answer.cancelled() and not entry.taken):
+            if not entry.taken:
                 self._waiting.drop(entry)
 
     def _admit(self, op: Op, *, patient: bool) -> None:
@@ -209,7 +208,7 @@ class Journal:
     async def _commit(self, entries: list[list[_Entry]]) -> None:
         started = time.perf_counter()
         try:
-            answers = await self._write(Batch(*([entry.op for entry in kind] for kind in entries)))
+            answers = await self._write(Batch.of([[entry.op for entry in kind] for kind in entries]))
         except RowRejected as error:
             await self._bisect(entries, error)
             return

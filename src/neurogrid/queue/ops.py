@@ -6,8 +6,11 @@ row itself after the commit. ``None`` means the row was not in the state the ope
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from typing import Any, cast
 
 from neurogrid.core.ids import new_id
 from neurogrid.protocol.messages import Usage
@@ -58,12 +61,22 @@ class Finish:
         return ROW_OVERHEAD + len(self.output or "") + len(self.error or "")
 
 
+class Guard(StrEnum):
+    """What must be true of a task's session for ``Requeue`` to move it, checked in SQL."""
+
+    HELD = "held"
+    """The task is held by the given session in the given generation (R3)."""
+    EXPIRED = "expired"
+    """The same, and the lease has run out (R4)."""
+    ORPHANED = "orphaned"
+    """The task's session does not exist (R4)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Requeue:
     """End an attempt without finishing the task (R1): queued, waiting ``delay`` seconds, or dead.
 
-    ``session`` restricts the move to tasks still held by that session and generation (R3).
-    Answers ``Requeued``.
+    Always fenced by ``(task, attempt)``, and by ``guard`` if there is one. Answers ``Requeued``.
     """
 
     task: str
@@ -73,8 +86,18 @@ class Requeue:
     reason: str
     delay: float = 0.0
     error: str | None = None
+    guard: Guard | None = None
     session: SessionRef | None = None
     write_id: str = field(default_factory=new_id)
+
+    size = ROW_OVERHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Delete a session whose lease has run out and that holds no task any more (R4). Answers ``True``."""
+
+    session: SessionRef
 
     size = ROW_OVERHEAD
 
@@ -131,7 +154,7 @@ class Insert:
         return ROW_OVERHEAD + len(self.input) + len(self.parameters) + len(self.metadata or "")
 
 
-Op = Renew | Finish | Requeue | Cancel | Want | Insert
+Op = Renew | Finish | Requeue | Evict | Cancel | Want | Insert
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +231,21 @@ class Batch:
     renews: list[Renew] = field(default_factory=list)
     finishes: list[Finish] = field(default_factory=list)
     requeues: list[Requeue] = field(default_factory=list)
+    evicts: list[Evict] = field(default_factory=list)
     cancels: list[Cancel] = field(default_factory=list)
     wants: list[Want] = field(default_factory=list)
     inserts: list[Insert] = field(default_factory=list)
 
-    def lists(self) -> tuple[list[Op], ...]:
-        """Return the six lists in the order of execution."""
-        return (self.renews, self.finishes, self.requeues, self.cancels, self.wants, self.inserts)  # type: ignore[return-value]
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[Op]]) -> Batch:
+        """Make a batch of lists of operations, one a kind, in the order of ``lists``."""
+        return cls(*cast("Any", lists))
+
+    def lists(self) -> tuple[Sequence[Op], ...]:
+        """Return the lists in the order of execution."""
+        return (
+            self.renews, self.finishes, self.requeues, self.evicts, self.cancels, self.wants, self.inserts,
+        )  # fmt: skip
 
 
 Answer = bool | Finished | Requeued | Canceled | Claimed | Inserted | None

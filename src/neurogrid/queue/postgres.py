@@ -16,6 +16,7 @@ from neurogrid.queue.ops import (
     Cancel,
     Canceled,
     Claimed,
+    Evict,
     Finish,
     Finished,
     Insert,
@@ -121,6 +122,7 @@ class PostgresWriter:
             await _renew(connection, batch.renews),
             await _finish(connection, batch.finishes, repeat=repeat),
             await _requeue(connection, batch.requeues, repeat=repeat),
+            await _evict(connection, batch.evicts),
             await _cancel(connection, batch.cancels, repeat=repeat),
             await _claim(connection, batch.wants, repeat=repeat),
             await _insert(connection, batch.inserts, repeat=repeat),
@@ -179,7 +181,7 @@ def _requeue_row(op: Requeue) -> tuple[Any, ...]:
     return (
         op.task, op.attempt, op.status.value, int(op.charge is Charge.ERROR), int(op.charge is Charge.LOSS),
         op.delay, op.error, session and session.id, session and session.gen, op.write_id,
-        eventdata.requeued(op),
+        eventdata.requeued(op), op.guard and op.guard.value,
     )  # fmt: skip
 
 
@@ -204,6 +206,14 @@ async def _requeue(
 def _requeued(row: _Row) -> Requeued:
     task, owner, lane, attempt, status, at, data = row
     return Requeued(task, owner, lane, attempt, Status(status), at, data)
+
+
+async def _evict(connection: asyncpg.Connection[Any], ops: Sequence[Evict]) -> list[Answer]:
+    if not ops:
+        return []
+    rows = [(op.session.id, op.session.gen) for op in _sorted(ops, lambda op: op.session.id)]
+    gone = {row[0] for row in await connection.fetch(statements.EVICT, *_columns(rows))}
+    return [op.session.id in gone or None for op in ops]
 
 
 async def _cancel(

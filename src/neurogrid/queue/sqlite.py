@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from neurogrid.core.db import SQLITE_PRAGMAS, from_sqlite_time, to_sqlite_time
@@ -19,11 +19,11 @@ from neurogrid.queue.ops import (
     Cancel,
     Canceled,
     Claimed,
+    Evict,
     Finish,
     Finished,
     Insert,
     Inserted,
-    Op,
     Renew,
     Requeue,
     Requeued,
@@ -47,9 +47,17 @@ UPDATE tasks SET status = ?1, attempt = attempt + 1, errors = errors + ?2, losse
     wait_reason = CASE ?1 WHEN 'waiting' THEN 'backoff' END, run_at = CASE ?1 WHEN 'waiting' THEN ?4 END,
     error = CASE ?1 WHEN 'failed' THEN ?5 END, final_seq = CASE ?1 WHEN 'failed' THEN 0 END,
     finished_at = CASE ?1 WHEN 'failed' THEN ?6 END, write_id = ?7
-WHERE id = ?8 AND attempt = ?9 AND status = 'running' AND (?10 IS NULL OR (session_id = ?10 AND EXISTS (
-    SELECT 1 FROM node_sessions WHERE id = ?10 AND gen = ?11)))
+WHERE id = ?8 AND attempt = ?9 AND status = 'running' AND CASE ?12
+    WHEN 'held' THEN session_id = ?10 AND EXISTS (SELECT 1 FROM node_sessions WHERE id = ?10 AND gen = ?11)
+    WHEN 'expired' THEN session_id = ?10 AND EXISTS (
+        SELECT 1 FROM node_sessions WHERE id = ?10 AND gen = ?11 AND lease_until < ?6)
+    WHEN 'orphaned' THEN NOT EXISTS (SELECT 1 FROM node_sessions WHERE id = session_id)
+    ELSE true END
 RETURNING owner_id, lane, attempt
+"""
+EVICT = """
+DELETE FROM node_sessions WHERE id = ?1 AND gen = ?2 AND lease_until < ?3
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE status = 'running' AND session_id = ?1)
 """
 CANCEL = """
 UPDATE tasks SET status = 'canceled', attempt = attempt + 1, final_seq = 0, session_id = NULL,
@@ -64,7 +72,7 @@ CLAIM = """
 UPDATE tasks SET status = 'running', session_id = ?2, node = ?3, wait_reason = NULL, started_at = ?4,
     write_id = ?5
 WHERE id = (SELECT id FROM tasks WHERE status = 'queued' AND lane = ?1 ORDER BY class, rank, id LIMIT 1)
-    AND EXISTS (SELECT 1 FROM node_sessions WHERE id = ?2 AND gen = ?6)
+    AND EXISTS (SELECT 1 FROM node_sessions WHERE id = ?2 AND gen = ?6 AND lease_until > ?4)
 RETURNING id, owner_id, lane, model, attempt, errors, losses, max_attempts, input, parameters, timeout_s,
     deadline, started_at, session_id
 """
@@ -165,6 +173,7 @@ class _Transaction:
             [self._renew(op) for op in batch.renews],
             [self._finish(op) for op in batch.finishes],
             [self._requeue(op) for op in batch.requeues],
+            [self._evict(op) for op in batch.evicts],
             [self._cancel(op) for op in batch.cancels],
             [self._claim(op) for op in batch.wants],
             [self._insert(op) for op in batch.inserts],
@@ -202,7 +211,7 @@ class _Transaction:
             REQUEUE,
             op.status.value, op.charge is Charge.ERROR, op.charge is Charge.LOSS, self._later(op.delay),
             op.error, self._at, op.write_id, op.task, op.attempt, session and session.id,
-            session and session.gen,
+            session and session.gen, op.guard and op.guard.value,
         )  # fmt: skip
         if row is None:
             return None
@@ -211,6 +220,9 @@ class _Transaction:
         type_ = "task.failed" if op.status is Status.FAILED else "task.retrying"
         self._event(op.task, attempt, 0, owner, type_, data)
         return Requeued(op.task, owner, lane, attempt, op.status, self._now, data)
+
+    def _evict(self, op: Evict) -> Answer:
+        return self._execute(EVICT, (op.session.id, op.session.gen, self._at)).rowcount == 1 or None
 
     def _cancel(self, op: Cancel) -> Answer:
         before = self._one(CANCELABLE, op.task, op.owner)
@@ -225,12 +237,13 @@ class _Transaction:
         row = self._one(CLAIM, op.lane, session.id, session.node, self._at, op.write_id, session.gen)
         if row is None:
             return None
-        task, owner, lane, model, attempt, *charges_and_payload, deadline, _, session_id = row
+        task, owner, lane, model, attempt, errors, losses, max_attempts, input_, parameters, timeout_s, \
+            deadline, _, held_by = row  # fmt: skip
         self._event(task, attempt, 1, owner, "task.running", eventdata.running(attempt, session.node))
-        moment = _moment(deadline)
         return Claimed(
-            task, owner, lane, model, attempt, *charges_and_payload, moment, self._now, session_id
-        )
+            task, owner, lane, model, attempt, errors, losses, max_attempts, input_, parameters, timeout_s,
+            from_sqlite_time(deadline) if deadline else None, self._now, held_by,
+        )  # fmt: skip
 
     def _insert(self, op: Insert) -> Answer:
         session = op.session
@@ -258,9 +271,4 @@ class _Transaction:
         # RETURNING needs every row fetched before the statement counts as finished.
         rows = self._execute(statement, parameters).fetchall()
         return rows[0] if rows else None
-
-
-def _moment(text: str | None) -> datetime | None:
-    return from_sqlite_time(text) if text else None
-
 

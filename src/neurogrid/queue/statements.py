@@ -44,8 +44,8 @@ REQUEUE = f"""
 WITH d AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::int[], $3::text[], $4::int[], $5::int[], $6::float8[], $7::text[], $8::uuid[],
-        $9::int[], $10::uuid[], $11::text[]
-    ) AS d(id, attempt, status, errors, losses, delay, error, session_id, gen, write_id, data)
+        $9::int[], $10::uuid[], $11::text[], $12::text[]
+    ) AS d(id, attempt, status, errors, losses, delay, error, session_id, gen, write_id, data, guard)
 ), upd AS (
     UPDATE tasks t SET
         status = d.status, attempt = t.attempt + 1, errors = t.errors + d.errors,
@@ -57,8 +57,14 @@ WITH d AS (
         finished_at = CASE WHEN d.status = 'failed' THEN clock_timestamp() END,
         write_id = d.write_id
     FROM d WHERE t.id = d.id AND t.attempt = d.attempt AND t.status = 'running'
-        AND (d.session_id IS NULL OR (t.session_id = d.session_id AND EXISTS (
-            SELECT 1 FROM node_sessions s WHERE s.id = d.session_id AND s.gen = d.gen)))
+        AND CASE d.guard
+            WHEN 'held' THEN t.session_id = d.session_id AND EXISTS (
+                SELECT 1 FROM node_sessions s WHERE s.id = d.session_id AND s.gen = d.gen)
+            WHEN 'expired' THEN t.session_id = d.session_id AND EXISTS (
+                SELECT 1 FROM node_sessions s
+                WHERE s.id = d.session_id AND s.gen = d.gen AND s.lease_until < clock_timestamp())
+            WHEN 'orphaned' THEN NOT EXISTS (SELECT 1 FROM node_sessions s WHERE s.id = t.session_id)
+            ELSE true END
     RETURNING t.id, t.owner_id, t.lane, t.attempt, t.status, d.data
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
@@ -68,6 +74,13 @@ WITH d AS (
     RETURNING task_id, at
 )
 SELECT id::text, owner_id::text, lane, attempt, status, at, data FROM upd JOIN ev ON task_id = id
+"""
+
+EVICT = """
+DELETE FROM node_sessions s USING unnest($1::uuid[], $2::int[]) AS d(id, gen)
+WHERE s.id = d.id AND s.gen = d.gen AND s.lease_until < clock_timestamp()
+    AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.status = 'running' AND t.session_id = s.id)
+RETURNING s.id::text
 """
 
 CANCEL = f"""
@@ -98,7 +111,8 @@ WITH slot AS (
     SELECT u.*, row_number() OVER (PARTITION BY u.lane ORDER BY u.ord) AS k
     FROM unnest($1::text[], $2::uuid[], $3::int[], $4::text[], $5::uuid[]) WITH ORDINALITY
         AS u(lane, session_id, gen, node, write_id, ord)
-    JOIN node_sessions s ON s.id = u.session_id AND s.gen = u.gen
+    JOIN node_sessions s
+        ON s.id = u.session_id AND s.gen = u.gen AND s.lease_until > clock_timestamp()
 ), want AS (
     SELECT lane, count(*) AS n FROM slot GROUP BY lane
 ), picked AS MATERIALIZED (

@@ -1,0 +1,198 @@
+"""What a gateway does for the queue from time to time: sessions, lost tasks, due tasks (R2-R7, R15).
+
+Reads are plain; whatever changes a task goes through the journal and is decided there, in SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from neurogrid.core.db import Database, UtcDateTime
+from neurogrid.core.ids import new_id, now
+from neurogrid.queue.ops import Guard, Requeue, SessionRef
+from neurogrid.queue.policy import Charge, Charges, RetryPolicy
+from neurogrid.queue.tables import Lane, NodeSession, Task
+
+PROMOTE_LIMIT = 1000
+SWEEP_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A running task as the database sees it."""
+
+    task: str
+    attempt: int
+    session: str
+    lane: str
+    model: str
+    owner: str
+    charges: Charges
+
+
+@dataclass(frozen=True, slots=True)
+class LaneInfo:
+    """A lane with requirements: ``requires`` is JSON."""
+
+    lane: str
+    model: str
+    requires: str
+
+
+class Upkeep:
+    """Sessions and the care of the queue, for one gateway."""
+
+    def __init__(self, database: Database, gateway: str, lease: float, policy: RetryPolicy) -> None:
+        """Act for ``gateway``; sessions get leases of ``lease`` seconds."""
+        self._database = database
+        self._gateway = gateway
+        self._lease = lease
+        self._policy = policy
+
+    def _clock(self, seconds: float = 0.0) -> ColumnElement[Any]:
+        """The database's own clock, plus ``seconds``; on SQLite it is this process' clock (R2)."""
+        if self._database.sqlite:
+            return bindparam(None, now() + timedelta(seconds=seconds), type_=UtcDateTime, unique=True)
+        return func.clock_timestamp() + timedelta(seconds=seconds)
+
+    async def attach(self, node_id: str, node: str, session: str | None, *, embedded: bool) -> SessionRef:
+        """Give the node a session: the one it held, one generation later, if it still exists (R3)."""
+        async with self._database.transaction() as transaction:
+            if session is not None:
+                renewed = await transaction.execute(
+                    update(NodeSession)
+                    .where(NodeSession.id == session, NodeSession.node_id == node_id)
+                    .values(
+                        gen=NodeSession.gen + 1, gateway=self._gateway, lease_until=self._clock(self._lease)
+                    )
+                    .returning(NodeSession.gen)
+                )
+                gen = renewed.scalar_one_or_none()
+                if gen is not None:
+                    return SessionRef(session, gen, node)
+            fresh = SessionRef(new_id(), 1, node)
+            table = NodeSession.__table__
+            await transaction.execute(
+                table.insert().values(  # type: ignore[attr-defined]
+                    id=fresh.id,
+                    node_id=node_id,
+                    gateway=self._gateway,
+                    gen=fresh.gen,
+                    embedded=embedded,
+                    lease_until=self._clock(self._lease),
+                )
+            )
+            return fresh
+
+    async def expire_embedded(self) -> None:
+        """End the sessions of embedded nodes: their process was the one that stopped before this one.
+
+        Only for SQLite, which a single gateway process uses.
+        """
+        async with self._database.transaction() as transaction:
+            await transaction.execute(
+                update(NodeSession).where(NodeSession.embedded).values(lease_until=self._clock(-1))
+            )
+
+    async def held(self, sessions: Sequence[str]) -> list[Held]:
+        """Return the tasks that run under ``sessions``."""
+        if not sessions:
+            return []
+        where = (Task.status == "running") & Task.session_id.in_(sessions)
+        return [_held(row) for row in await self._database.all(_HELD.where(where))]
+
+    async def find(self, task: str) -> Held | None:
+        """Return a task if it runs."""
+        row = await self._database.first(_HELD.where(Task.id == task, Task.status == "running"))
+        return _held(row) if row else None
+
+    async def expired(self) -> tuple[list[Requeue], list[SessionRef]]:
+        """Return the moves that take tasks from sessions whose lease ran out, and those sessions (R4)."""
+        statement = (
+            select(NodeSession.id, NodeSession.gen)
+            .where(NodeSession.lease_until < self._clock())
+            .limit(SWEEP_LIMIT)
+        )
+        sessions = [SessionRef(row["id"], row["gen"], "") for row in await self._database.all(statement)]
+        by_id = {session.id: session for session in sessions}
+        lost = await self.held(list(by_id))
+        return [self.lost(task, Guard.EXPIRED, by_id[task.session]) for task in lost], sessions
+
+    async def orphans(self) -> list[Requeue]:
+        """Return the moves that take back running tasks whose session does not exist (R4)."""
+        exists = select(NodeSession.id).where(NodeSession.id == Task.session_id).exists()
+        where = (Task.status == "running") & or_(Task.session_id.is_(None), ~exists)
+        rows = await self._database.all(_HELD.where(where).limit(SWEEP_LIMIT))
+        return [self.lost(_held(row), Guard.ORPHANED, None) for row in rows]
+
+    def lost(self, task: Held, guard: Guard, session: SessionRef | None) -> Requeue:
+        """Return the move of a task whose node is lost."""
+        again = self._policy.after(Charge.LOSS, task.charges)
+        return Requeue(
+            task.task,
+            task.attempt,
+            again.status,
+            again.charge,
+            "node_lost",
+            error=NODES_LOST if again.dead else None,
+            guard=guard,
+            session=session,
+        )
+
+    async def promote(self) -> list[str]:
+        """Make waiting tasks claimable whose time has come; return their lanes."""
+        due = select(Task.id).where(Task.status == "waiting", Task.run_at <= self._clock())
+        if await self._database.first(due.limit(1)) is None:
+            return []
+        statement = (
+            update(Task)
+            .where(Task.id.in_(due.limit(PROMOTE_LIMIT).with_for_update(skip_locked=True)))
+            .values(status="queued", wait_reason=None, run_at=None)
+            .returning(Task.lane)
+        )
+        async with self._database.transaction() as transaction:
+            return sorted(set((await transaction.execute(statement)).scalars()))
+
+    async def know_lane(self, lane: LaneInfo) -> None:
+        """Remember a lane with requirements, so that every gateway learns of it."""
+        insert = sqlite.insert if self._database.sqlite else postgresql.insert
+        statement = insert(Lane).values(lane=lane.lane, model=lane.model, requires=lane.requires)
+        async with self._database.transaction() as transaction:
+            await transaction.execute(statement.on_conflict_do_nothing())
+
+    async def lanes(self) -> list[LaneInfo]:
+        """Return all lanes with requirements."""
+        rows = await self._database.all(select(Lane.lane, Lane.model, Lane.requires))
+        return [LaneInfo(row["lane"], row["model"], row["requires"]) for row in rows]
+
+
+NODES_LOST = '{"code":"nodes_lost","message":"Every node that ran this task was lost while running it."}'
+_HELD = select(
+    Task.id,
+    Task.attempt,
+    Task.session_id,
+    Task.lane,
+    Task.model,
+    Task.owner_id,
+    Task.errors,
+    Task.losses,
+    Task.max_attempts,
+)
+
+
+def _held(row: Any) -> Held:
+    return Held(
+        row["id"],
+        row["attempt"],
+        row["session_id"] or "",
+        row["lane"],
+        row["model"],
+        row["owner_id"],
+        Charges(row["errors"], row["losses"], row["max_attempts"]),
+    )
