@@ -145,3 +145,30 @@ def parse_event(raw: bytes) -> Event:
 def event_data(event: Event) -> bytes:
     """Return the raw JSON of an event's ``data``."""
     return bytes(_decode(event.raw).data)
+
+
+class _Text(msgspec.Struct):
+    text: str = ""
+
+
+_decode_text = msgspec.json.Decoder(_Text).decode
+
+
+def event_text(event: Event) -> str:
+    """Return the text a chunk or snapshot brings; ``""`` where it is none of a text model."""
+    try:
+        return _decode_text(event_data(event)).text
+    except msgspec.ValidationError:
+        return ""
+
+
+def fold(text: str, event: Event) -> str:
+    """Return the text a reader has after ``event``, given the one it had before.
+
+    Chunks append, a snapshot replaces, a retry starts over; all else leaves the text as it is.
+    """
+    if event.type is EventType.CHUNK:
+        return text + event_text(event)
+    if event.type is EventType.SNAPSHOT:
+        return event_text(event)
+    return "" if event.type in REPLACES_TEXT else text
