@@ -20,7 +20,7 @@ check: $(VENV)/.project  ## Check format, lint, types and the direction of impor
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timings
+	@$(BIN)/lint-imports
 
 format: $(VENV)/.project  ## Format, and fix what can be fixed.
 	@$(BIN)/ruff check --quiet --fix .

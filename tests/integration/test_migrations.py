@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -86,3 +89,17 @@ def test_a_missing_sqlite_file_is_not_made_by_asking(tmp_path: Path) -> None:
     file = tmp_path / "none.db"
     assert migrations.status(f"sqlite+aiosqlite:///{file}").current is None
     assert not file.exists()
+
+
+@pytest.mark.parametrize("arguments", [["upgrade", "head"], ["check"], ["downgrade", "base"]])
+def test_plain_alembic_works_too(database_url: str, arguments: list[str]) -> None:
+    """People who know Alembic use its own command in a checkout, with the database from the settings."""
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=migrations.scripts_directory().parent,
+        env={**os.environ, "NEUROGRID_DATABASE_URL": database_url},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ The functions block and run an event loop of their own; inside a running one cal
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 import time
 from collections.abc import Callable
@@ -118,7 +119,7 @@ def scripts_directory() -> Path:
 
 
 def _config(connection: Connection | None = None) -> Config:
-    config = Config()
+    config = Config(stdout=io.StringIO())  # it would print to the caller's terminal
     config.set_main_option("script_location", str(scripts_directory()).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
