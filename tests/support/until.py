@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -14,13 +14,17 @@ PATIENCE = 30.0
 """Seconds; generous, because machines that run tests are often busy."""
 
 
+@overload
 async def until(
-    predicate: Callable[[], T | Awaitable[T]],
-    timeout: float = PATIENCE,  # noqa: ASYNC109 - the test says how patient it is
-    *,
-    interval: float = 0.02,
-    what: str = "",
-) -> T:
+    predicate: Callable[[], Awaitable[T]], timeout: float = ..., *, interval: float = ..., what: str = ...
+) -> T: ...
+@overload
+async def until(
+    predicate: Callable[[], T], timeout: float = ..., *, interval: float = ..., what: str = ...
+) -> T: ...
+async def until(
+    predicate: Callable[[], Any], timeout: float = PATIENCE, *, interval: float = 0.02, what: str = ""
+) -> Any:
     """Return the first truthy value of ``predicate``, plain or awaitable; fail after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:
