@@ -1,3 +1,5 @@
+"""A stand-in gateway for the tests of the client."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

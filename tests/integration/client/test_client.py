@@ -186,7 +186,7 @@ def test_stream_brings_every_event_once(gateway: StandIn, connect: Callable[...,
 @pytest.mark.parametrize("cut", [0, 1, 57, 160, 299, 420, 600])
 @pytest.mark.parametrize("hard", [True, False], ids=["broken", "ended"])
 def test_cut_stream_goes_on_without_gap_or_repeat(
-    gateway: StandIn, connect: Callable[..., Any], cut: int, hard: bool
+    gateway: StandIn, connect: Callable[..., Any], *, cut: int, hard: bool
 ) -> None:
     """Wherever a stream is cut, it goes on after the last whole event: nothing missing, nothing twice."""
     gateway.answer(EVENTS, events(b"".join(STORY)[:cut], cut=hard), resumable())
