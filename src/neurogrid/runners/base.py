@@ -38,6 +38,10 @@ class Emit(Protocol):
     Calls wait while the connection is congested, so a fast model cannot outrun its readers' buffers.
     """
 
+    @property
+    def attempt(self) -> int:
+        """Which attempt at the task this run is, counted from 1."""
+
     async def chunk(self, data: Any) -> None:
         """Send a piece of output; for text ``{"text": …}``."""
 

@@ -1,0 +1,1 @@
+"""The node process: takes tasks from a gateway, runs them, and tells how they go. Imports no gateway code."""
