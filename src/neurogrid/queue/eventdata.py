@@ -5,6 +5,8 @@ Outputs are not repeated here: whoever replays a final event takes the output fr
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import orjson
 
 from neurogrid.protocol.messages import Usage
@@ -58,3 +60,22 @@ def requeued(op: Requeue) -> str:
 
 def _text(data: dict[str, object]) -> str:
     return orjson.dumps(data).decode()
+
+
+def with_result(
+    data: str, output: str | None, started_at: datetime | None, finished_at: datetime, *, apart: bool
+) -> str:
+    """Return a final event's data with the output (JSON text) and the time it took, as clients see it.
+
+    An output kept apart is too large for an event; ``output_omitted`` says to fetch the task instead.
+    """
+    took = processing_time_ms(started_at, finished_at)
+    omitted = ',"output_omitted":true' if apart else ""
+    return f'{data[:-1]},"output":{output or "null"}{omitted},"processing_time_ms":{orjson.dumps(took).decode()}}}'
+
+
+def processing_time_ms(started_at: datetime | None, finished_at: datetime | None) -> float | None:
+    """Return the milliseconds from start to end of the last attempt."""
+    if started_at is None or finished_at is None:
+        return None
+    return round((finished_at - started_at).total_seconds() * 1000, 3)

@@ -1,0 +1,48 @@
+"""Dependencies of the task routes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, cast
+
+from fastapi import Depends, Header
+from starlette.requests import Request
+
+from neurogrid.auth.deps import permitted
+from neurogrid.auth.policy import Identity, Permission
+from neurogrid.core.errors import BadRequest, FieldError
+from neurogrid.tasks.service import TaskService
+
+
+async def task_service(request: Request) -> TaskService:
+    """Return the service of this process."""
+    return cast("TaskService", request.state.tasks)
+
+
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(?P<seconds>[^\s,;\"]+)")
+
+
+async def preferred_wait(
+    prefer: Annotated[
+        str | None,
+        Header(
+            description="`wait=N` waits up to N seconds (at most 60) for the result (RFC 7240).",
+            examples=["wait=30"],
+        ),
+    ] = None,
+) -> float | None:
+    """Return the seconds a client is willing to wait for the result. Raises ``BadRequest``."""
+    match = _WAIT.search(prefer) if prefer else None
+    if match is None:
+        return None
+    seconds = match["seconds"]
+    if not (seconds.isascii() and seconds.isdigit() and len(seconds) < 10):  # noqa: PLR2004 - any more overflows
+        msg = "Prefer: wait=N takes a whole number of seconds."
+        raise BadRequest(msg, errors=[FieldError("Prefer", msg)])
+    return float(seconds)
+
+
+Tasks = Annotated[TaskService, Depends(task_service)]
+Reader = Annotated[Identity, Depends(permitted(Permission.TASKS_READ))]
+Writer = Annotated[Identity, Depends(permitted(Permission.TASKS_WRITE))]
+Wait = Annotated[float | None, Depends(preferred_wait)]

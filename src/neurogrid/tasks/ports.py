@@ -1,0 +1,42 @@
+"""What tasks need of the features above them, as protocols that ``app`` fills in."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from neurogrid.protocol.messages import ModelSpec
+from neurogrid.queue.ops import Canceled, Insert, Inserted, SessionRef
+
+
+class Model(Protocol):
+    """A model of the catalogue."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What its nodes say of it."""
+
+    def validate(self, input: Any, parameters: dict[str, Any]) -> None:
+        """Check a task. Raises ``Invalid`` that names each wrong field."""
+
+
+class Models(Protocol):
+    """The catalogue."""
+
+    async def model(self, name: str) -> Model:
+        """Return a model. Raises ``UnknownModel``."""
+
+
+class Dispatching(Protocol):
+    """Brings tasks to nodes."""
+
+    async def lane(self, model: str, requires: dict[str, str]) -> str:
+        """Return the lane of tasks for ``model`` that require these labels; it is known from then on."""
+
+    def reserve(self, lane: str) -> SessionRef | None:
+        """Hold a free slot of a node of this gateway for a task about to be inserted (R17)."""
+
+    def inserted(self, op: Insert, answer: Inserted | None) -> None:
+        """Take up a task after its commit; ``None``: it was not inserted, the slot is free again."""
+
+    async def canceled(self, answer: Canceled) -> None:
+        """Stop a cancelled task wherever it runs."""

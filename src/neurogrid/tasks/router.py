@@ -1,0 +1,96 @@
+"""`/v1/tasks`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Query, Response
+from pydantic import AwareDatetime
+
+from neurogrid.core.http.body import StrictJSONRoute
+from neurogrid.core.http.openapi import problems
+from neurogrid.tasks.deps import Reader, Tasks, Wait, Writer
+from neurogrid.tasks.schemas import (
+    SUBMIT_EXAMPLES,
+    ClientStatus,
+    TaskLog,
+    TaskPage,
+    TaskSubmit,
+    TaskView,
+)
+from neurogrid.tasks.service import MAX_PAGE, Filter
+
+JSON = "application/json"
+TaskId = Annotated[str, Path(description="Id of a task of yours.", max_length=100)]
+
+router = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=StrictJSONRoute)
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=TaskView,
+    responses={
+        200: {"model": TaskView, "description": "The task finished within `Prefer: wait`."},
+        **problems(400, 401, 403, 413, 415, 422, 429, 503),
+    },
+)
+async def submit_task(
+    body: Annotated[TaskSubmit, Body(openapi_examples=SUBMIT_EXAMPLES)],
+    actor: Writer,
+    tasks: Tasks,
+    wait: Wait,
+) -> Response:
+    """Submit an AI task.
+
+    The answer is 202 as soon as the task is durable; `Location` leads to it. With `Prefer: wait=N` the answer
+    is 200 with the finished task if that takes no longer than N seconds, else 202 as before.
+    """
+    submitted = await tasks.submit(actor, body)
+    headers = {"Location": f"/v1/tasks/{submitted.id}"}
+    if wait is not None:
+        headers["Preference-Applied"] = f"wait={wait:.0f}"
+        finished = await tasks.wait(actor, submitted, wait)
+        if finished is not None:
+            return Response(finished, 200, headers, JSON)
+    return Response(submitted.body, 202, headers, JSON)
+
+
+@router.get("", response_model=TaskPage, responses=problems(400, 401, 403, 422))
+async def list_tasks(  # noqa: PLR0913 - one parameter per filter
+    actor: Reader,
+    tasks: Tasks,
+    status: Annotated[list[ClientStatus] | None, Query(description="Only tasks in these states.")] = None,
+    model: Annotated[str | None, Query(max_length=200, description="Only tasks of this model.")] = None,
+    created_after: Annotated[AwareDatetime | None, Query(description="Created at or after this.")] = None,
+    created_before: Annotated[AwareDatetime | None, Query(description="Created before this.")] = None,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the last page.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Tasks on a page.")] = 20,
+) -> Response:
+    """List your tasks, newest first."""
+    wanted = Filter(status or (), model, created_after, created_before)
+    return Response(await tasks.page(actor, wanted, cursor, limit), media_type=JSON)
+
+
+@router.get("/{id}", response_model=TaskView, responses=problems(401, 403, 404))
+async def get_task(id: TaskId, actor: Reader, tasks: Tasks) -> Response:
+    """Return one task."""
+    return Response(await tasks.get(actor, id), media_type=JSON)
+
+
+@router.post("/{id}/cancel", response_model=TaskView, responses=problems(401, 403, 404, 409, 503))
+async def cancel_task(id: TaskId, actor: Writer, tasks: Tasks) -> Response:
+    """Cancel a task that has not finished. Cancelling it again changes nothing."""
+    return Response(await tasks.cancel(actor, id), media_type=JSON)
+
+
+@router.delete("/{id}", status_code=204, responses=problems(401, 403, 404, 409))
+async def delete_task(id: TaskId, actor: Writer, tasks: Tasks) -> None:
+    """Delete a finished task, its output and its events."""
+    await tasks.delete(actor, id)
+
+
+@router.get("/{id}/log", response_model=TaskLog, responses=problems(401, 403, 404))
+async def get_task_log(id: TaskId, actor: Reader, tasks: Tasks) -> Response:
+    """Return everything that happened to a task, oldest first."""
+    return Response(await tasks.log(actor, id), media_type=JSON)

@@ -1,0 +1,148 @@
+"""Reads of tasks and their events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, RowMapping, Select, cast, delete, func, literal_column, select, tuple_
+
+from neurogrid.core.db import Database
+from neurogrid.protocol.events import EventId
+from neurogrid.queue.policy import FINAL
+from neurogrid.queue.tables import Task, TaskEvent, TaskOutput
+
+_SUMMARY = (
+    Task.id, Task.status, Task.model, Task.parameters, Task.error, Task.prompt_tokens,
+    Task.completion_tokens, Task.compute_seconds, Task.cached, Task.class_, Task.requires, Task.wait_reason,
+    Task.attempt, Task.errors, Task.max_attempts, Task.timeout_s, Task.dead_letter, Task.node,
+    Task.metadata_, Task.workflow_id, Task.batch_id, Task.created_at, Task.started_at, Task.finished_at,
+)  # fmt: skip
+_OUTPUT = func.coalesce(Task.output, TaskOutput.output).label("output")
+_APART = (TaskOutput.task_id == Task.id) & (TaskOutput.attempt == Task.attempt)
+_FINAL = tuple(status.value for status in FINAL)
+_EVENT = (TaskEvent.attempt, TaskEvent.seq, TaskEvent.type, TaskEvent.at, TaskEvent.data)
+
+
+def _with_output(*columns: Any) -> Select[Any]:
+    return select(*columns, _OUTPUT).outerjoin(TaskOutput, _APART)
+
+
+class TaskStore:
+    """Queries of the tasks feature; changes of state are the journal's."""
+
+    def __init__(self, database: Database) -> None:
+        """Read from ``database``."""
+        self._database = database
+
+    async def get(self, task: str, owner: str) -> RowMapping | None:
+        """Return a task of ``owner``, whole."""
+        return await self._database.first(
+            _with_output(*_SUMMARY, Task.input).where(Task.id == task, Task.owner_id == owner)
+        )
+
+    async def page(
+        self,
+        owner: str,
+        *,
+        statuses: Sequence[str],
+        model: str | None,
+        created_after: datetime | None,
+        created_before: datetime | None,
+        before: str | None,
+        limit: int,
+    ) -> list[RowMapping]:
+        """Return up to ``limit`` tasks of ``owner``, newest first, beginning after the id ``before``."""
+        query = select(*_SUMMARY).where(Task.owner_id == owner)
+        if statuses:
+            query = query.where(Task.status.in_(statuses))
+        if model is not None:
+            query = query.where(Task.model == model)
+        if created_after is not None:
+            query = query.where(Task.created_at >= created_after)
+        if created_before is not None:
+            query = query.where(Task.created_at < created_before)
+        if before is not None:
+            query = query.where(Task.id < before)
+        return await self._database.all(query.order_by(Task.id.desc()).limit(limit))
+
+    async def status(self, task: str, owner: str) -> str | None:
+        """Return the status of a task of ``owner``."""
+        row = await self._database.first(select(Task.status).where(Task.id == task, Task.owner_id == owner))
+        return row["status"] if row else None
+
+    async def live(self, owner: str, limit: int) -> int:
+        """Count the unfinished tasks of ``owner``, up to ``limit``."""
+        unfinished = select(Task.id).where(
+            Task.owner_id == owner, Task.status.in_(("queued", "waiting", "running"))
+        )
+        row = await self._database.first(select(func.count().label("n")).select_from(unfinished.limit(limit).subquery()))
+        return row["n"] if row else 0
+
+    async def owner_of(self, task: str) -> str | None:
+        """Return whose task it is."""
+        row = await self._database.first(select(Task.owner_id).where(Task.id == task))
+        return row["owner_id"] if row else None
+
+    async def final(self, task: str) -> RowMapping | None:
+        """Return a finished task's end: attempt, final_seq, output, started_at, finished_at."""
+        return await self._database.first(
+            _with_output(Task.attempt, Task.final_seq, Task.output_apart, Task.started_at, Task.finished_at).where(
+                Task.id == task, Task.status.in_(_FINAL)
+            )
+        )
+
+    async def finished(self, tasks: Sequence[str]) -> set[str]:
+        """Return which of ``tasks`` are finished."""
+        rows = await self._database.all(
+            select(Task.id).where(Task.id.in_(tasks), Task.status.in_(_FINAL))
+        )
+        return {row["id"] for row in rows}
+
+    async def events(self, task: str, after: EventId) -> list[RowMapping]:
+        """Return the state events of a task after ``after``, in order."""
+        position = tuple_(TaskEvent.attempt, TaskEvent.seq)
+        return await self._database.all(
+            select(*_EVENT)
+            .where(TaskEvent.task_id == task, position > tuple_(after.attempt, after.seq))
+            .order_by(TaskEvent.attempt, TaskEvent.seq)
+        )
+
+    async def owner_events(
+        self, owner: str, after: tuple[int, str, int, int], limit: int
+    ) -> list[RowMapping]:
+        """Return state events of ``owner`` after a cursor, in the order of R25."""
+        position = tuple_(TaskEvent.xid, TaskEvent.task_id, TaskEvent.attempt, TaskEvent.seq)
+        query = select(TaskEvent.xid, TaskEvent.task_id, *_EVENT).where(
+            TaskEvent.owner_id == owner, position > after, TaskEvent.xid < self._safe_xid()
+        )
+        ordered = query.order_by(TaskEvent.xid, TaskEvent.task_id, TaskEvent.attempt, TaskEvent.seq)
+        return await self._database.all(ordered.limit(limit))
+
+    async def newest_xid(self) -> int:
+        """Return the transaction number below which nothing can appear any more (R25)."""
+        row = await self._database.first(select(self._safe_xid().label("xid")))
+        return int(row["xid"]) if row else 0
+
+    def _safe_xid(self) -> Any:
+        if not self._database.sqlite:
+            return cast(
+                literal_column("pg_snapshot_xmin(pg_current_snapshot())::text", type_=BigInteger), BigInteger
+            )
+        newest = select(TaskEvent.xid).order_by(literal_column("rowid").desc()).limit(1)
+        return func.coalesce(newest.scalar_subquery(), 0) + 1
+
+    async def delete(self, task: str, owner: str) -> bool:
+        """Delete a finished task of ``owner`` with everything that belongs to it."""
+        async with self._database.transaction() as transaction:
+            gone = await transaction.execute(
+                delete(Task)
+                .where(Task.id == task, Task.owner_id == owner, Task.status.in_(_FINAL))
+                .returning(Task.id)
+            )
+            if gone.first() is None:
+                return False
+            await transaction.execute(delete(TaskEvent).where(TaskEvent.task_id == task))
+            await transaction.execute(delete(TaskOutput).where(TaskOutput.task_id == task))
+            return True
