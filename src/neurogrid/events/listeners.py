@@ -10,7 +10,8 @@ Listener = TypeVar("Listener")
 
 class Listeners(Generic[Listener]):
     """Callbacks by channel name. A channel's tuple is replaced, never changed, so that callbacks may come and go
-    while one of them is being called."""
+    while one of them is being called.
+    """
 
     def __init__(self) -> None:
         self._by_channel: dict[str, tuple[Listener, ...]] = {}

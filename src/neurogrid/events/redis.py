@@ -110,7 +110,8 @@ class RedisBus:
 
     async def history(self, task_id: str, after: EventId) -> list[Event]:
         """Join what Redis and this process keep. A snapshot wins over the event whose id it bears, since it needs
-        none of those before it."""
+        none of those before it.
+        """
         by_id = {event.id: event for event in await self._local.history(task_id, after)}
         for event in await self._remote_history(task_id, after):
             if event.type is EventType.SNAPSHOT or event.id not in by_id:

@@ -8,6 +8,7 @@ import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -248,6 +249,6 @@ async def test_the_script_decides_as_the_rule_in_memory(
         answered = []
         for start in range(0, len(events), batch):
             answered += await appender.send(events[start : start + batch])
-        stored = await client.xrange(names.stream(task))
+        stored: Any = await client.xrange(names.stream(task))
     assert answered == expected
     assert [fields[b"e"] for _, fields in stored] == [event.raw for event in streams.after(task, START)]

@@ -1,0 +1,276 @@
+"""The WebSocket protocol of ``/v1/ws``: one session per client (design §4)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+
+import msgspec
+import structlog
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from neurogrid.auth.policy import Identity, Permission
+from neurogrid.auth.service import AuthService
+from neurogrid.core.errors import GridError, NotFound, Unauthenticated
+from neurogrid.protocol.events import START, EventId
+from neurogrid.streams.frames import message, websocket_event
+from neurogrid.streams.hub import Hub
+from neurogrid.streams.outlet import GONE, NOT_YOURS, SILENT, TOO_MANY, TOO_SLOW, UNAUTHENTICATED, Close
+
+log = structlog.get_logger(__name__)
+
+CHANNELS = ("system", "stats", "tasks", "task:<id>")
+SUBPROTOCOL = "bearer"
+_TASK = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SHOWN = 80
+
+
+class ClientMessage(msgspec.Struct):
+    """What a client may send. Fields that a type does not use are ignored."""
+
+    type: str
+    token: str | None = None
+    channel: str | None = None
+    after: str | None = None
+
+
+_decode = msgspec.json.Decoder(ClientMessage).decode
+
+
+class Refusal(Exception):
+    """The client is told ``code`` and ``text``; the connection stays."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class Allowance:
+    """A token bucket: ``rate`` messages a second, ``burst`` at once."""
+
+    __slots__ = ("_burst", "_left", "_rate", "_since")
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate = rate
+        self._burst = self._left = float(burst)
+        self._since = time.monotonic()
+
+    def take(self) -> bool:
+        """Take one; ``False`` when there is none."""
+        now = time.monotonic()
+        self._left = min(self._burst, self._left + (now - self._since) * self._rate)
+        self._since = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Session:
+    """Reads what one client says and sends what the hub has for it. Holds no database session."""
+
+    def __init__(self, websocket: WebSocket, hub: Hub, auth: AuthService) -> None:
+        self._websocket = websocket
+        self._hub = hub
+        self._auth = auth
+        self._connection = hub.connect()
+        self._outlet = self._connection.outlet
+        self._allowance = Allowance(hub.live.messages_per_second, hub.live.message_burst)
+
+    async def run(self) -> None:
+        """Serve the client until it goes or has to."""
+        try:
+            token, subprotocol = handshake_token(self._websocket)
+            await self._websocket.accept(subprotocol)
+            self._say("welcome", heartbeat=self._hub.live.heartbeat, channels=CHANNELS)
+            reader = asyncio.create_task(self._read(token))
+            try:
+                await self._write()
+            finally:
+                reader.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await reader
+        except WebSocketDisconnect:
+            pass
+        finally:
+            self._outlet.close(GONE)
+            self._hub.disconnect(self._connection)
+
+    async def _write(self) -> None:
+        stall = self._hub.live.heartbeat
+        try:
+            while (frame := await self._outlet.next()) is not None:
+                async with asyncio.timeout(stall):
+                    await self._websocket.send({"type": "websocket.send", "text": frame})
+            close = self._outlet.closing or GONE
+            async with asyncio.timeout(stall):
+                await self._websocket.close(close.code, close.reason)
+        except TimeoutError:
+            # The client takes nothing, not even the close frame; leaving ends the connection.
+            self._outlet.close(TOO_SLOW)
+
+    async def _read(self, token: str | None) -> None:
+        try:
+            await self._first_contact(token)
+            while not self._outlet.closing:
+                await self._handle(await self._receive())
+        except WebSocketDisconnect:
+            self._outlet.close(GONE)
+        except Exception:
+            log.exception("websocket_failed")
+            self._outlet.close(Close(1011, "internal error"))
+
+    async def _first_contact(self, token: str | None) -> None:
+        if token is not None:
+            await self._authenticate(token)
+            return
+        try:
+            async with asyncio.timeout(self._hub.live.authenticate_within):
+                while self._connection.identity is None and not self._outlet.closing:
+                    await self._handle(await self._receive())
+        except TimeoutError:
+            self._outlet.close(SILENT)
+
+    async def _receive(self) -> str | bytes:
+        received = await self._websocket.receive()
+        if received["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(received.get("code", 1005))
+        text = received.get("text")
+        return received["bytes"] if text is None else text
+
+    async def _handle(self, text: str | bytes) -> None:
+        if not self._allowance.take():
+            self._outlet.close(TOO_MANY)
+            return
+        channel: str | None = None
+        try:
+            request = self._parse(text)
+            channel = request.channel
+            await self._answer(request)
+        except Refusal as refusal:
+            self._say("error", code=refusal.code, message=refusal.text, channel=_shown(channel))
+        except GridError as error:
+            self._say("error", code=error.code, message=error.detail, channel=_shown(channel))
+
+    def _parse(self, text: str | bytes) -> ClientMessage:
+        if isinstance(text, bytes):
+            raise Refusal("malformed", "Send text frames, not binary ones.")
+        if len(text) > self._hub.live.max_message:
+            raise Refusal("too_large", f"A message may be {self._hub.live.max_message} characters long.")
+        try:
+            return _decode(text)
+        except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+            raise Refusal("malformed", f"Not a message of this protocol: {error}") from error
+
+    async def _answer(self, request: ClientMessage) -> None:
+        if request.type == "authenticate":
+            if not request.token:
+                raise Refusal("invalid", "`token` is missing.")
+            await self._authenticate(request.token)
+            return
+        if request.type == "ping":
+            self._say("pong")
+            return
+        identity = self._connection.identity
+        if identity is None:
+            raise Refusal("unauthenticated", 'First send {"type":"authenticate","token":…}.')
+        match request.type:
+            case "subscribe":
+                await self._subscribe(identity, _channel_of(request), request.after)
+            case "unsubscribe":
+                self._unsubscribe(_channel_of(request))
+            case "list":
+                self._say("channels", channels=list(self._connection.leave), available=CHANNELS)
+            case other:
+                raise Refusal("unknown_type", f"There is no message of type {_shown(other)!r}.")
+
+    async def _authenticate(self, token: str) -> None:
+        try:
+            identity = await self._auth.identify(token)
+        except Unauthenticated as error:
+            self._say("error", code=error.code, message=error.detail)
+            self._outlet.close(UNAUTHENTICATED)
+            return
+        known = self._connection.identity
+        if known is not None and known.user_id != identity.user_id:
+            raise Refusal("conflict", "This connection is another user's; open a new one.")
+        if not identity.may(Permission.TASKS_READ):
+            self._outlet.close(NOT_YOURS)
+            return
+        self._hub.authenticated(self._connection, identity)
+        self._say("authenticated", user_id=identity.user_id)
+
+    async def _subscribe(self, identity: Identity, channel: str, after: str | None) -> None:
+        subscribed = self._connection.leave
+        if channel not in subscribed and len(subscribed) >= self._hub.live.max_subscriptions:
+            raise Refusal("too_many_subscriptions", f"At most {self._hub.live.max_subscriptions} channels.")
+        kind, colon, task_id = channel.partition(":")
+        if kind == "task" and colon:
+            await self._subscribe_task(identity, channel, task_id, after)
+        elif channel == "tasks":
+            cursor = await self._hub.tasks_cursor(identity.user_id, after)
+            self._leave(channel)
+            self._say("subscribed", channel=channel, cursor=cursor)
+            self._hub.follow_owner(self._connection, identity.user_id, cursor)
+        elif channel in {"system", "stats"}:
+            self._leave(channel)
+            self._say("subscribed", channel=channel)
+            self._hub.follow_broadcast(self._connection, channel)
+        else:
+            raise Refusal("unknown_channel", f"There is no such channel; there are {', '.join(CHANNELS)}.")
+
+    async def _subscribe_task(
+        self, identity: Identity, channel: str, task_id: str, after: str | None
+    ) -> None:
+        try:
+            cursor = START if after is None else EventId.parse(after)
+        except ValueError as error:
+            raise Refusal("bad_cursor", f"`after`: {error}.") from error
+        if not _TASK.fullmatch(task_id):
+            raise NotFound("There is no such task.")
+        await self._hub.check_owner(identity, task_id)
+        self._leave(channel)
+        self._say("subscribed", channel=channel)
+        self._hub.follow_task(self._connection, task_id, cursor, websocket_event)
+
+    def _unsubscribe(self, channel: str) -> None:
+        if not self._leave(channel):
+            raise Refusal("not_subscribed", "You do not follow this channel.")
+        self._say("unsubscribed", channel=channel)
+
+    def _leave(self, channel: str) -> bool:
+        leave = self._connection.leave.pop(channel, None)
+        if leave is not None:
+            leave()
+        return leave is not None
+
+    def _say(self, type: str, **fields: object) -> None:
+        self._outlet.offer(message(type, **fields))
+
+
+def handshake_token(websocket: WebSocket) -> tuple[str | None, str | None]:
+    """Return the credential given at the handshake, and the subprotocol to answer with.
+
+    Browsers cannot set headers; they send ``Sec-WebSocket-Protocol: bearer, <token>``.
+    """
+    scheme, _, token = websocket.headers.get("authorization", "").partition(" ")
+    offered: list[str] = websocket.scope.get("subprotocols", [])
+    asked = SUBPROTOCOL if SUBPROTOCOL in offered else None
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip(), asked
+    if asked and offered[0] == SUBPROTOCOL and len(offered) > 1:
+        return offered[1], asked
+    return websocket.headers.get("x-api-key"), asked
+
+
+def _channel_of(request: ClientMessage) -> str:
+    if not request.channel:
+        raise Refusal("invalid", "`channel` is missing.")
+    return request.channel
+
+
+def _shown(text: str | None) -> str | None:
+    return text if text is None else text[:_SHOWN]
