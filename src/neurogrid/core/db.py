@@ -7,15 +7,15 @@ On SQLite all writers of the process take turns on one lock and begin with ``BEG
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy import DateTime, Dialect, Executable, MetaData, String, event, make_url
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.engine import URL, RowMapping
+from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -53,6 +53,9 @@ class Base(DeclarativeBase):
 
 Id = String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
 """A UUID as text in canonical form; the native type on PostgreSQL."""
+
+Row: TypeAlias = Mapping[str, Any]
+"""A row by column name."""
 
 SQLITE_TIME = "%Y-%m-%d %H:%M:%S.%f"
 
@@ -131,15 +134,15 @@ class Database:
         async with self.write_lock, self._sessions.begin() as session:
             yield session
 
-    async def all(self, statement: Executable, parameters: Any = None) -> list[RowMapping]:
+    async def all(self, statement: Executable) -> list[Row]:
         """Run one read outside any transaction and return its rows."""
         async with self._reader.connect() as connection:
-            return list((await connection.execute(statement, parameters)).mappings())
+            return cast("list[Row]", (await connection.execute(statement)).mappings().all())
 
-    async def first(self, statement: Executable, parameters: Any = None) -> RowMapping | None:
+    async def first(self, statement: Executable) -> Row | None:
         """Run one read outside any transaction and return its first row, if any."""
         async with self._reader.connect() as connection:
-            return (await connection.execute(statement, parameters)).mappings().first()
+            return cast("Row | None", (await connection.execute(statement)).mappings().first())
 
     async def close(self) -> None:
         """Close every connection."""

@@ -24,7 +24,7 @@ _SECRET_NAME = re.compile(
     r"(?:.*[_-])?(?:authorization|token|password|passwd|secret|credentials?|cookie|(?:api[_-]?)?key)",
     re.IGNORECASE,
 )
-_SECRET_VALUE = re.compile(r"\bng_[A-Za-z0-9_-]{8,}|(?<=Bearer )\S+|(?<=://)[^\s/:@]*:[^\s/@]+(?=@)")
+_SECRET_VALUE = re.compile(r"\bngn?_[A-Za-z0-9_-]{8,}|(?<=Bearer )\S+|(?<=://)[^\s/:@]*:[^\s/@]+(?=@)")
 _QUIET: Final = {
     "sqlalchemy": logging.WARNING,
     "aiosqlite": logging.WARNING,

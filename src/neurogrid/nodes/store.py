@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from neurogrid.core.db import Database
+from neurogrid.core.db import Database, Row
 from neurogrid.nodes.tables import Node, NodeToken
 
 REMOVED = "removed"
@@ -56,7 +56,7 @@ class NodeStore:
         async with self._database.transaction() as transaction:
             await transaction.execute(update(Node).where(Node.id.in_(ids)).values(seen_at=moment))
 
-    async def all(self) -> list[RowMapping]:
+    async def all(self) -> list[Row]:
         """Return every node that was not removed, by name."""
         return await self._database.all(_NODE.where(Node.state != REMOVED).order_by(Node.name))
 
@@ -65,7 +65,7 @@ class NodeStore:
         async with self._database.transaction() as transaction:
             transaction.add(token)
 
-    async def token(self, digest: str, moment: datetime) -> RowMapping | None:
+    async def token(self, digest: str, moment: datetime) -> Row | None:
         """Return the valid token that hashes to ``digest``."""
         return await self._database.first(
             select(NodeToken.id, NodeToken.name).where(

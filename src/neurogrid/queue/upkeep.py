@@ -112,13 +112,18 @@ class Upkeep:
         row = await self._database.first(_HELD.where(Task.id == task, Task.status == "running"))
         return _held(row) if row else None
 
-    async def expired(self) -> tuple[list[Requeue], list[SessionRef]]:
-        """Return the moves that take tasks from sessions whose lease ran out, and those sessions (R4)."""
+    async def expired(self, *, embedded: bool = False) -> tuple[list[Requeue], list[SessionRef]]:
+        """Return the moves that take tasks from sessions whose lease ran out, and those sessions (R4).
+
+        ``embedded`` asks only for those of embedded nodes.
+        """
         statement = (
             select(NodeSession.id, NodeSession.gen)
             .where(NodeSession.lease_until < self._clock())
             .limit(SWEEP_LIMIT)
         )
+        if embedded:
+            statement = statement.where(NodeSession.embedded)
         sessions = [SessionRef(row["id"], row["gen"], "") for row in await self._database.all(statement)]
         by_id = {session.id: session for session in sessions}
         lost = await self.held(list(by_id))

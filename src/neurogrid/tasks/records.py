@@ -87,11 +87,9 @@ def _pack(position: tuple[int, str, int, int]) -> str:
 def _unpack(cursor: str) -> tuple[int, str, int, int]:
     try:
         xid, task, attempt, seq = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        known = is_id(task) and all(0 <= number <= bound for number, bound in
-                                    ((xid, _BIGINT), (attempt, _INT), (seq, _INT)))  # fmt: skip
-    except (binascii.Error, ValueError, TypeError):
-        known = False
-    if not known:
-        msg = "The cursor is not one this server gave out; leave it out to begin anew."
-        raise BadRequest(msg, errors=[FieldError("cursor", msg)])
-    return xid, task, attempt, seq
+        if is_id(task) and 0 <= xid <= _BIGINT and 0 <= attempt <= _INT and 0 <= seq <= _INT:
+            return int(xid), task, int(attempt), int(seq)
+    except (binascii.Error, ValueError, TypeError, AttributeError):
+        pass
+    msg = "The cursor is not one this server gave out; leave it out to begin anew."
+    raise BadRequest(msg, errors=[FieldError("cursor", msg)])

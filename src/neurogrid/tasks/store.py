@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, RowMapping, Select, cast, delete, func, literal_column, select, tuple_
+from sqlalchemy import BigInteger, Select, cast, delete, func, literal_column, select, tuple_
 
-from neurogrid.core.db import Database
+from neurogrid.core.db import Database, Row
 from neurogrid.protocol.events import EventId
 from neurogrid.queue.policy import FINAL
 from neurogrid.queue.tables import Task, TaskEvent, TaskOutput
@@ -36,7 +36,7 @@ class TaskStore:
         """Read from ``database``."""
         self._database = database
 
-    async def get(self, task: str, owner: str) -> RowMapping | None:
+    async def get(self, task: str, owner: str) -> Row | None:
         """Return a task of ``owner``, whole."""
         return await self._database.first(
             _with_output(*_SUMMARY, Task.input).where(Task.id == task, Task.owner_id == owner)
@@ -52,7 +52,7 @@ class TaskStore:
         created_before: datetime | None,
         before: str | None,
         limit: int,
-    ) -> list[RowMapping]:
+    ) -> list[Row]:
         """Return up to ``limit`` tasks of ``owner``, newest first, beginning after the id ``before``."""
         query = select(*_SUMMARY).where(Task.owner_id == owner)
         if statuses:
@@ -85,7 +85,7 @@ class TaskStore:
         row = await self._database.first(select(Task.owner_id).where(Task.id == task))
         return row["owner_id"] if row else None
 
-    async def final(self, task: str) -> RowMapping | None:
+    async def final(self, task: str) -> Row | None:
         """Return a finished task's end: attempt, final_seq, output, started_at, finished_at."""
         return await self._database.first(
             _with_output(Task.attempt, Task.final_seq, Task.output_apart, Task.started_at, Task.finished_at).where(
@@ -100,7 +100,7 @@ class TaskStore:
         )
         return {row["id"] for row in rows}
 
-    async def events(self, task: str, after: EventId) -> list[RowMapping]:
+    async def events(self, task: str, after: EventId) -> list[Row]:
         """Return the state events of a task after ``after``, in order."""
         position = tuple_(TaskEvent.attempt, TaskEvent.seq)
         return await self._database.all(
@@ -111,7 +111,7 @@ class TaskStore:
 
     async def owner_events(
         self, owner: str, after: tuple[int, str, int, int], limit: int
-    ) -> list[RowMapping]:
+    ) -> list[Row]:
         """Return state events of ``owner`` after a cursor, in the order of R25."""
         position = tuple_(TaskEvent.xid, TaskEvent.task_id, TaskEvent.attempt, TaskEvent.seq)
         query = select(TaskEvent.xid, TaskEvent.task_id, *_EVENT).where(

@@ -1,0 +1,187 @@
+"""The life of a node's connection: hello, reconcile, listen, leave (R3, R6)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from neurogrid.core.errors import GridError
+from neurogrid.dispatch.attempts import Attempts
+from neurogrid.dispatch.connection import NodeConnection, Running
+from neurogrid.dispatch.service import Dispatcher
+from neurogrid.protocol.link import Link, LinkClosed
+from neurogrid.protocol.messages import (
+    FIRST_NODE_SEQ,
+    BadMessage,
+    Chunk,
+    Drained,
+    Error,
+    FromNode,
+    Heartbeat,
+    Hello,
+    Log,
+    Metric,
+    Refuse,
+    Release,
+    Resend,
+    Result,
+    Snapshot,
+    TaskProgress,
+    Welcome,
+    decode_from_node,
+)
+from neurogrid.queue.ops import Guard, Renew, Requeue
+from neurogrid.queue.policy import Charge, Status
+from neurogrid.queue.upkeep import Held
+
+log = structlog.get_logger(__name__)
+
+HELLO_WITHIN = 10.0
+CLOSE_PROTOCOL = 1002
+CLOSE_RESTART = 1012
+CLOSE_SESSION_LOST = 4410
+CLOSE_REPLACED = 4409
+CLOSE_REFUSED = 4400
+
+
+class Registry(Protocol):
+    """Where nodes are registered."""
+
+    async def register(self, hello: Hello) -> str:
+        """Record what a node says of itself and return its id. Raises ``Invalid``."""
+
+
+class NodeGate:
+    """Serves one connection after another, each until it closes."""
+
+    def __init__(self, dispatcher: Dispatcher, attempts: Attempts, registry: Registry) -> None:
+        """Attach nodes to ``dispatcher``."""
+        self._dispatcher = dispatcher
+        self._attempts = attempts
+        self._registry = registry
+
+    async def serve(self, link: Link, *, embedded: bool = False) -> None:
+        """Speak with a node until it is gone."""
+        connection: NodeConnection | None = None
+        try:
+            connection = await self._attach(link, embedded=embedded)
+            while True:
+                message = decode_from_node(await link.receive())
+                if message is not None:
+                    await self._take(connection, message)
+        except LinkClosed as closed:
+            log.info("node.left", node=connection and connection.name, code=closed.code)
+        except BadMessage as error:
+            log.warning("node.bad_message", node=connection and connection.name, error=str(error))
+            await link.close(CLOSE_PROTOCOL, str(error)[:100])
+        except TimeoutError:
+            await link.close(CLOSE_PROTOCOL, "no hello in time")
+        except GridError as error:
+            await link.close(CLOSE_REFUSED, error.detail[:100])
+        finally:
+            if connection is not None:
+                self._leave(connection)
+
+    async def _attach(self, link: Link, *, embedded: bool) -> NodeConnection:
+        async with asyncio.timeout(HELLO_WITHIN):
+            hello = decode_from_node(await link.receive())
+        if not isinstance(hello, Hello):
+            msg = "the first message must be a hello"
+            raise BadMessage(msg)
+        node_id = await self._registry.register(hello)
+        dispatcher = self._dispatcher
+        session = await dispatcher.upkeep.attach(node_id, hello.name, hello.session, embedded=embedded)
+        connection = NodeConnection(link, hello, node_id, session)
+        before = dispatcher.connections.get(session.id)
+        if before is not None:
+            before.connected = False
+            await before.link.close(CLOSE_REPLACED, "the node attached anew")
+        settings = dispatcher.settings
+        await connection.send(Welcome(node_id, session.id, settings.lease, settings.heartbeat))
+        await self._reconcile(connection, hello, before)
+        dispatcher.connections[session.id] = connection
+        log.info("node.attached", node=hello.name, session=session.id, gen=session.gen, slots=hello.slots)
+        dispatcher.lanes.probe(connection.models)
+        dispatcher.poke()
+        return connection
+
+    async def _reconcile(
+        self, connection: NodeConnection, hello: Hello, before: NodeConnection | None
+    ) -> None:
+        """Settle what the node and the database believe about what it runs (R3, R6)."""
+        running = {(task, attempt): seq for task, attempt, seq in hello.running}
+        done = {(message.task, message.attempt) for message in hello.done}
+        held = {(task.task, task.attempt): task for task in await self._held(connection)}
+        for key, task in held.items():
+            if key in running or key in done:
+                await self._adopt(connection, task, running.get(key, 0), before)
+            else:
+                await self._dispatcher.requeue(
+                    Requeue(
+                        task.task, task.attempt, Status.QUEUED, Charge.NONE, "handed_back",
+                        guard=Guard.HELD, session=connection.session,
+                    )  # fmt: skip
+                )
+        for task_id, attempt in running:
+            if (task_id, attempt) not in held:
+                await connection.send(Release(task_id, attempt))
+        for message in hello.done:
+            self._attempts.settle(connection, message)
+
+    async def _held(self, connection: NodeConnection) -> list[Held]:
+        return await self._dispatcher.upkeep.held([connection.session.id])
+
+    async def _adopt(
+        self, connection: NodeConnection, task: Held, seq: int, before: NodeConnection | None
+    ) -> None:
+        """Go on with an attempt; what this gateway has not seen of it is sent again."""
+        known = before.running.get(task.task) if before is not None else None
+        if known is None or known.attempt != task.attempt:
+            known = Running(task.task, task.attempt, task.owner, task.lane, task.model, task.charges)
+        known.sign()
+        connection.begin(known)
+        if seq > known.last_seq:
+            await connection.send(Resend(task.task, task.attempt, max(known.last_seq + 1, FIRST_NODE_SEQ)))
+
+    async def _take(self, connection: NodeConnection, message: FromNode) -> None:
+        match message:
+            case Chunk() | TaskProgress() | Metric() | Log():
+                await self._attempts.event(connection, message)
+            case Result() | Error():
+                self._attempts.settle(connection, message)
+            case Heartbeat():
+                self._dispatcher.background.spawn(self._renew(connection, message), "dispatch.renew")
+            case Snapshot():
+                self._attempts.snapshot(connection, message)
+            case Refuse():
+                await self._attempts.refuse(connection, message)
+            case Drained():
+                connection.accepting = False
+            case Hello():
+                msg = "a second hello"
+                raise BadMessage(msg)
+
+    async def _renew(self, connection: NodeConnection, heartbeat: Heartbeat) -> None:
+        for task, attempt, _ in heartbeat.progress:
+            running = connection.running.get(task)
+            if running is not None and running.attempt == attempt:
+                running.sign()
+        lease = self._dispatcher.settings.lease
+        alive = await self._dispatcher.journal.execute(Renew(connection.session, lease), patient=True)
+        if not alive and connection.connected:
+            log.warning("node.session_lost", node=connection.name, session=connection.session.id)
+            connection.connected = False
+            await connection.link.close(CLOSE_SESSION_LOST, "the session is lost; attach anew")
+
+    def _leave(self, connection: NodeConnection) -> None:
+        """Forget a connection; its tasks go on, under the session's lease (R3)."""
+        connection.connected = False
+        connection.accepting = False
+
+    async def close(self) -> None:
+        """Send all nodes to another gateway."""
+        for connection in list(self._dispatcher.connections.values()):
+            connection.accepting = False
+            await connection.link.close(CLOSE_RESTART, "the gateway restarts")

@@ -1,0 +1,177 @@
+"""What nodes say about their running attempts: events, results, errors (R5, R6, R21)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import orjson
+import structlog
+
+from neurogrid.dispatch.connection import NodeConnection, Running
+from neurogrid.dispatch.outputs import OutputStore
+from neurogrid.dispatch.service import Dispatcher
+from neurogrid.protocol.events import EventId, EventType, make_event
+from neurogrid.protocol.messages import (
+    Chunk,
+    Committed,
+    Error,
+    Failure,
+    Log,
+    Metric,
+    Refuse,
+    Refused,
+    Release,
+    Resend,
+    Result,
+    Snapshot,
+    TaskEvent,
+    TaskProgress,
+)
+from neurogrid.queue.journal import RowRefused
+from neurogrid.queue.ops import Finish, Finished, Guard, Requeue
+from neurogrid.queue.policy import Charge, Charges, RetryPolicy, Status
+
+log = structlog.get_logger(__name__)
+
+EVENT_TYPES: dict[type[TaskEvent], EventType] = {
+    Chunk: EventType.CHUNK,
+    TaskProgress: EventType.PROGRESS,
+    Metric: EventType.METRIC,
+    Log: EventType.LOG,
+}
+
+
+class Attempts:
+    """Takes what nodes report into the database and to the live streams."""
+
+    def __init__(self, dispatcher: Dispatcher, outputs: OutputStore, policy: RetryPolicy) -> None:
+        """Settle attempts for ``dispatcher``."""
+        self._dispatcher = dispatcher
+        self._outputs = outputs
+        self._policy = policy
+
+    async def event(self, connection: NodeConnection, message: TaskEvent) -> None:
+        """Publish an event of a running attempt, in order and without a gap."""
+        running = connection.running.get(message.task)
+        if running is None or running.attempt != message.attempt:
+            if (message.task, message.attempt) not in connection.settling:
+                await connection.send(Release(message.task, message.attempt))
+            return
+        if message.seq <= running.last_seq:
+            return
+        if message.seq > running.last_seq + 1:
+            await connection.send(Resend(message.task, message.attempt, running.last_seq + 1))
+            return
+        data = bytes(message.data)
+        running.add(message.seq, data, text=type(message) is Chunk)
+        identifier = EventId(message.attempt, message.seq)
+        self._dispatcher.states.publish(
+            make_event(message.task, identifier, EVENT_TYPES[type(message)], message.data)
+        )
+
+    def snapshot(self, connection: NodeConnection, message: Snapshot) -> None:
+        """Take a node's folded text in place of events it no longer keeps."""
+        running = connection.running.get(message.task)
+        if running is not None and running.attempt == message.attempt and message.seq > running.last_seq:
+            running.replace(message.seq, message.text)
+            self._dispatcher.states.publish(running.snapshot())
+
+    def settle(self, connection: NodeConnection, message: Result | Error) -> None:
+        """Bring the end of an attempt into the database, in the background; the slot is free at once."""
+        key = (message.task, message.attempt)
+        if key in connection.settling:
+            return  # presented again while the first is on its way
+        running = connection.running.get(message.task)
+        if running is not None and running.attempt != message.attempt:
+            running = None
+        if running is not None:
+            connection.end(running)
+        connection.settling.add(key)
+        self._dispatcher.poke()
+        self._dispatcher.background.spawn(self._settle(connection, message, running), "dispatch.settle")
+
+    async def _settle(
+        self, connection: NodeConnection, message: Result | Error, running: Running | None
+    ) -> None:
+        try:
+            if isinstance(message, Result):
+                committed = await self._complete(message)
+            else:
+                committed = await self._fail(message, running)
+        finally:
+            connection.settling.discard((message.task, message.attempt))
+        answer = Committed if committed else Refused
+        await connection.send(answer(message.task, message.attempt))
+
+    async def _complete(self, message: Result) -> bool:
+        output = bytes(message.output).decode()
+        if len(output) > self._outputs.most:
+            text = f"The output has {len(output)} bytes; {self._outputs.most} is the most."
+            return await self._finish(_failed(message, Failure("output_too_large", text)))
+        apart = await self._outputs.put_apart(message.task, message.attempt, output)
+        return await self._finish(
+            Finish(
+                message.task, message.attempt, Status.COMPLETED, message.seq + 1,
+                output=None if apart else output, output_apart=apart, usage=message.usage,
+            )  # fmt: skip
+        )
+
+    async def _fail(self, message: Error, running: Running | None) -> bool:
+        charges = running.charges if running is not None else await self._charges(message)
+        if charges is None:
+            return False
+        again = self._policy.after(Charge.ERROR, charges)
+        if not message.retryable or again.dead:
+            return await self._finish(_failed(message, message.error, dead=message.retryable))
+        answer = await self._dispatcher.requeue(
+            Requeue(
+                message.task, message.attempt, again.status, again.charge, "error",
+                delay=again.delay, error=_error_json(message.error),
+            )  # fmt: skip
+        )
+        return answer is not None
+
+    async def _charges(self, message: Error) -> Charges | None:
+        held = await self._dispatcher.upkeep.find(message.task)
+        return held.charges if held is not None and held.attempt == message.attempt else None
+
+    async def _finish(self, op: Finish) -> bool:
+        try:
+            answer = await self._dispatcher.journal.execute(op, patient=True)
+        except RowRefused:
+            text = "The database does not take the output of the model."
+            error = _error_json(Failure("invalid_output", text))
+            op = replace(op, status=Status.FAILED, output=None, error=error, charge=Charge.ERROR)
+            answer = await self._dispatcher.journal.execute(op, patient=True)
+        if answer is None:
+            return False
+        self._announce(op, answer)
+        return True
+
+    def _announce(self, op: Finish, answer: Finished) -> None:
+        self._dispatcher.states.finished(op, answer)
+        log.info("task.finished", task=answer.task, status=answer.status.value, node=answer.node)
+
+    async def refuse(self, connection: NodeConnection, message: Refuse) -> None:
+        """Take back a task the node cannot run now; nothing is charged."""
+        running = connection.running.get(message.task)
+        if running is None or running.attempt != message.attempt:
+            return
+        connection.end(running)
+        await self._dispatcher.requeue(
+            Requeue(
+                message.task, message.attempt, Status.QUEUED, Charge.NONE, message.reason or "handed_back",
+                guard=Guard.HELD, session=connection.session,
+            )  # fmt: skip
+        )
+
+
+def _failed(message: Result | Error, failure: Failure, *, dead: bool = False) -> Finish:
+    return Finish(
+        message.task, message.attempt, Status.FAILED, message.seq + 1,
+        error=_error_json(failure), charge=Charge.ERROR, dead_letter=dead, usage=message.usage,
+    )  # fmt: skip
+
+
+def _error_json(failure: Failure) -> str:
+    return orjson.dumps({"code": failure.code, "message": failure.message}).decode()

@@ -1,0 +1,161 @@
+"""A connected node, as its gateway knows it: slots, running tasks, and their output so far."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import msgspec
+import orjson
+
+from neurogrid.protocol import messages
+from neurogrid.protocol.events import Event, EventId, EventType, make_event
+from neurogrid.protocol.link import Link, LinkClosed
+from neurogrid.protocol.messages import FIRST_NODE_SEQ, Hello, Message, ModelSpec
+from neurogrid.queue.ops import SessionRef
+from neurogrid.queue.policy import Charges
+
+DEFAULT_SILENCE = 60.0
+MAX_KEPT = 4 * 1024 * 1024
+"""Bytes of chunks kept of one running task for snapshots; beyond, only its text is."""
+
+
+class _Text(msgspec.Struct):
+    text: str = ""
+
+
+_decode_text = msgspec.json.Decoder(_Text).decode
+
+
+@dataclass(slots=True)
+class Running:
+    """An attempt in progress on a node of this gateway."""
+
+    task: str
+    attempt: int
+    owner: str
+    lane: str
+    model: str
+    charges: Charges
+    since: float = field(default_factory=time.monotonic)
+    sign_at: float = field(default_factory=time.monotonic)
+    last_seq: int = FIRST_NODE_SEQ - 1
+    _text: str = ""
+    _pieces: list[bytes] = field(default_factory=list)
+    _size: int = 0
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The fence."""
+        return self.task, self.attempt
+
+    def sign(self) -> None:
+        """Note a sign of life (R5)."""
+        self.sign_at = time.monotonic()
+
+    def add(self, seq: int, data: bytes, *, text: bool) -> None:
+        """Take the next event of the node into account."""
+        self.last_seq = seq
+        self.sign()
+        if text:
+            self._pieces.append(data)
+            self._size += len(data)
+            if self._size > MAX_KEPT:
+                self._fold()
+
+    def replace(self, seq: int, text: str) -> None:
+        """Take a snapshot of the node as everything so far."""
+        self.last_seq, self._text, self._pieces, self._size = seq, text, [], 0
+        self.sign()
+
+    def snapshot(self) -> Event:
+        """Return everything so far as one event that replaces a client's text."""
+        self._fold()
+        data = orjson.dumps({"text": self._text})
+        return make_event(self.task, EventId(self.attempt, self.last_seq), EventType.SNAPSHOT, data)
+
+    def _fold(self) -> None:
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        self._text += "".join(_text(piece) for piece in pieces)
+
+
+def _text(piece: bytes) -> str:
+    try:
+        return _decode_text(piece).text
+    except msgspec.MsgspecError:  # a chunk of a model that does not speak text
+        return ""
+
+
+class NodeConnection:
+    """One attached node. Slots are held by ``reserved`` tickets and by ``running`` tasks."""
+
+    def __init__(self, link: Link, hello: Hello, node_id: str, session: SessionRef) -> None:
+        """Take what the node said of itself."""
+        self.link = link
+        self.node_id = node_id
+        self.session = session
+        self.name = hello.name
+        self.slots = hello.slots
+        self.labels = hello.labels
+        self.models: dict[str, ModelSpec] = {spec.name: spec for spec in hello.models}
+        self.running: dict[str, Running] = {}
+        self.settling: set[tuple[str, int]] = set()
+        """Attempts whose end is on its way into the database; their slots are free already."""
+        self.accepting = True
+        self.connected = True
+        self.left_at: float | None = None
+        self._reserved: Counter[str] = Counter()
+        self._used: Counter[str] = Counter()
+
+    @property
+    def used(self) -> int:
+        """Slots held now."""
+        return self._reserved.total() + self._used.total()
+
+    @property
+    def load(self) -> float:
+        """Share of its slots in use."""
+        return self.used / self.slots if self.slots else 1.0
+
+    def free(self, model: str) -> int:
+        """Return the free slots for ``model``; 0 when it does not serve it."""
+        spec = self.models.get(model)
+        if spec is None or not self.accepting:
+            return 0
+        return max(0, min(self.slots - self.used, spec.slots - self._reserved[model] - self._used[model]))
+
+    def reserve(self, model: str) -> None:
+        """Hold a slot for a task that is being inserted or claimed."""
+        self._reserved[model] += 1
+
+    def unreserve(self, model: str) -> None:
+        """Let go of a held slot."""
+        self._reserved[model] -= 1
+
+    def begin(self, running: Running) -> None:
+        """Turn to running: the task takes a slot."""
+        self.running[running.task] = running
+        self._used[running.model] += 1
+
+    def end(self, running: Running) -> bool:
+        """Free the slot of an attempt; ``False`` if it was free already."""
+        if self.running.get(running.task) is not running:
+            return False
+        del self.running[running.task]
+        self._used[running.model] -= 1
+        return True
+
+    def silence_allowed(self, model: str) -> float:
+        """Return how long a task of ``model`` may stay without a sign of life, in seconds (R5)."""
+        spec = self.models.get(model)
+        return spec.max_silence if spec is not None else DEFAULT_SILENCE
+
+    async def send(self, message: Message) -> bool:
+        """Send to the node; ``False`` when it is gone."""
+        try:
+            await self.link.send(messages.encode(message))
+        except LinkClosed:
+            self.connected = False
+            return False
+        return True

@@ -1,0 +1,78 @@
+"""The lanes a gateway knows, and which of them may have something to claim (R15, R18)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import orjson
+
+from neurogrid.dispatch.policy import LaneSpec
+from neurogrid.queue.policy import lane_of
+from neurogrid.queue.upkeep import LaneInfo, Upkeep
+
+HASH_LENGTH = 12
+
+
+class Lanes:
+    """Knows what each lane asks for, and believes some of them to be non-empty.
+
+    The belief is only a hint: a lane becomes *hot* when something was queued in it, and cold when a claim came
+    back empty. Polls probe the others with a single claim.
+    """
+
+    def __init__(self, upkeep: Upkeep) -> None:
+        """Learn of lanes with requirements through ``upkeep``."""
+        self._upkeep = upkeep
+        self._special: dict[str, LaneSpec] = {}
+        self._hot: dict[str, bool] = {}
+
+    async def lane(self, model: str, requires: dict[str, str]) -> str:
+        """Return the lane for ``model`` and ``requires``; every gateway can know it from then on."""
+        if not requires:
+            return model
+        text = orjson.dumps(requires, option=orjson.OPT_SORT_KEYS)
+        lane = lane_of(model, hashlib.sha256(text).hexdigest()[:HASH_LENGTH])
+        if lane not in self._special:
+            await self._upkeep.know_lane(LaneInfo(lane, model, text.decode()))
+            self._special[lane] = LaneSpec(lane, model, dict(requires))
+        return lane
+
+    def spec(self, lane: str) -> LaneSpec:
+        """Return what a lane asks for."""
+        return self._special.get(lane) or LaneSpec(lane, lane, {})
+
+    async def learn(self) -> None:
+        """Read the lanes with requirements that other gateways have seen."""
+        for row in await self._upkeep.lanes():
+            if row.lane not in self._special:
+                self._special[row.lane] = LaneSpec(row.lane, row.model, orjson.loads(row.requires))
+
+    def heat(self, lane: str) -> None:
+        """Believe that a lane has something to claim."""
+        self._hot[lane] = True
+
+    def probe(self, models: Iterable[str]) -> None:
+        """See to it that one claim is tried on every lane of ``models``."""
+        served = set(models)
+        for model in sorted(served):
+            self._hot.setdefault(model, False)
+        for spec in self._special.values():
+            if spec.model in served:
+                self._hot.setdefault(spec.lane, False)
+
+    def cool(self, lane: str) -> None:
+        """Believe that a lane is empty."""
+        self._hot.pop(lane, None)
+
+    def is_hot(self, lane: str) -> bool:
+        """Tell whether a lane is believed to have something to claim."""
+        return self._hot.get(lane, False)
+
+    def claimable(self) -> list[LaneSpec]:
+        """Return the lanes worth a claim, the one that waited longest first, and send it to the end."""
+        lanes = [self.spec(lane) for lane in self._hot]
+        if lanes:
+            first = lanes[0].lane
+            self._hot[first] = self._hot.pop(first)
+        return lanes

@@ -1,0 +1,259 @@
+"""The dispatcher of one gateway: claims for the free slots of its nodes, and hands tasks to them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import msgspec
+import orjson
+import structlog
+
+from neurogrid.core.background import Background
+from neurogrid.core.settings import GridSettings
+from neurogrid.dispatch.connection import NodeConnection, Running
+from neurogrid.dispatch.lanes import Lanes
+from neurogrid.dispatch.policy import LaneSpec, choose
+from neurogrid.events.bus import Bus
+from neurogrid.events.states import StateEvents
+from neurogrid.protocol.events import Event
+from neurogrid.protocol.messages import Assign, Cancel
+from neurogrid.queue.journal import Journal
+from neurogrid.queue.ops import (
+    Canceled,
+    Claimed,
+    Guard,
+    Insert,
+    Inserted,
+    Requeue,
+    Requeued,
+    SessionRef,
+    Want,
+)
+from neurogrid.queue.policy import Charge, Charges, Status
+from neurogrid.queue.upkeep import Upkeep
+
+log = structlog.get_logger(__name__)
+
+WAKE = "wake"
+CONTROL = "control"
+WAKE_INTERVAL = 0.02
+CLAIM_LIMIT = 256
+"""Slots one round of claims asks for at most."""
+_RECHECK_SHARE = 3
+
+
+class Dispatcher:
+    """Knows the connected nodes and keeps their slots busy."""
+
+    def __init__(
+        self, journal: Journal, upkeep: Upkeep, bus: Bus, states: StateEvents, settings: GridSettings
+    ) -> None:
+        """Claim through ``journal``; tell the world through ``states``."""
+        self.journal = journal
+        self.upkeep = upkeep
+        self.states = states
+        self.settings = settings
+        self.background = Background()
+        self.lanes = Lanes(upkeep)
+        self.connections: dict[str, NodeConnection] = {}
+        self._bus = bus
+        self._work = asyncio.Event()
+        self._woken: set[str] = set()
+        bus.snapshots = self._snapshot
+
+    # --- what the tasks feature asks for ------------------------------------------------------
+
+    async def lane(self, model: str, requires: dict[str, str]) -> str:
+        """Return the lane of tasks for ``model`` that require these labels."""
+        return await self.lanes.lane(model, requires)
+
+    def reserve(self, lane: str) -> SessionRef | None:
+        """Hold a free slot for a task about to be inserted, unless others wait for it already (R17)."""
+        if self.lanes.is_hot(lane):
+            return None
+        spec = self.lanes.spec(lane)
+        connection = choose(self.connections.values(), spec)
+        if connection is None:
+            return None
+        connection.reserve(spec.model)
+        return connection.session
+
+    def inserted(self, op: Insert, answer: Inserted | None) -> None:
+        """Take up a task after its commit: send it to its node, or see that it is claimed."""
+        connection = self._release(op.session, op.lane) if op.session is not None else None
+        if answer is None:
+            return
+        if answer.status is Status.RUNNING and op.session is not None:
+            claimed = Claimed(
+                op.id, op.owner, op.lane, op.model, 1, 0, 0, op.max_attempts, op.input, op.parameters,
+                op.timeout_s, op.deadline, answer.created_at, op.session.id,
+            )  # fmt: skip
+            self._start(connection, claimed, time.monotonic())
+        else:
+            self.arrived(op.lane)
+
+    async def canceled(self, answer: Canceled) -> None:
+        """Stop a cancelled task here, or tell whoever runs it."""
+        attempt = answer.attempt - 1
+        if not await self.stop(answer.task, attempt) and answer.session is not None:
+            payload = {"type": "cancel", "task": answer.task, "attempt": attempt}
+            await self._bus.send(CONTROL, orjson.dumps(payload))
+
+    async def stop(self, task: str, attempt: int) -> bool:
+        """Stop a cancelled attempt if a node of this gateway runs it."""
+        for connection in self.connections.values():
+            running = connection.running.get(task)
+            if running is not None and running.attempt == attempt:
+                connection.end(running)
+                await connection.send(Cancel(task, attempt))
+                self.poke()
+                return True
+        return False
+
+    # --- hints --------------------------------------------------------------------------------
+
+    def arrived(self, lane: str) -> None:
+        """Note that a task waits in ``lane``, and wake the gateways that may have room for it."""
+        self.lanes.heat(lane)
+        self.poke()
+        if self._bus.shared and lane not in self._woken:
+            self._woken.add(lane)
+            self.background.spawn(self._wake(lane), "dispatch.wake")
+
+    async def _wake(self, lane: str) -> None:
+        await asyncio.sleep(WAKE_INTERVAL)
+        self._woken.discard(lane)
+        await self._bus.send(WAKE, lane.encode())
+
+    def woken(self, payload: bytes) -> None:
+        """Take a hint from another gateway."""
+        self.lanes.heat(payload.decode(errors="replace"))
+        self.poke()
+
+    def poke(self) -> None:
+        """Look for work soon."""
+        self._work.set()
+
+    async def run(self) -> None:
+        """Claim whenever there may be something to claim; runs until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            wants = self._wants()
+            if wants:
+                await asyncio.gather(*(self._claim(connection, spec) for connection, spec in wants))
+
+    # --- claims -------------------------------------------------------------------------------
+
+    def _wants(self) -> list[tuple[NodeConnection, LaneSpec]]:
+        """Reserve free slots for hot lanes, in turns, and return them."""
+        wants: list[tuple[NodeConnection, LaneSpec]] = []
+        lanes = self.lanes.claimable()
+        while lanes and len(wants) < CLAIM_LIMIT:
+            left = []
+            for spec in lanes:
+                connection = choose(self.connections.values(), spec)
+                if connection is not None and len(wants) < CLAIM_LIMIT:
+                    connection.reserve(spec.model)
+                    wants.append((connection, spec))
+                    if self.lanes.is_hot(spec.lane):
+                        left.append(spec)
+            lanes = left
+        return wants
+
+    async def _claim(self, connection: NodeConnection, spec: LaneSpec) -> None:
+        started = time.monotonic()
+        want = Want(spec.lane, connection.session)
+        try:
+            claimed = await self.journal.execute(want, patient=True)
+        finally:
+            connection.unreserve(spec.model)
+        if claimed is None:
+            self.lanes.cool(spec.lane)
+            return
+        self.lanes.heat(spec.lane)
+        self.states.claimed(claimed, connection.name)
+        self._start(connection, claimed, started)
+        self.poke()
+
+    def _start(self, connection: NodeConnection | None, claimed: Claimed, since: float) -> None:
+        """Hand a committed attempt to its node."""
+        charges = Charges(claimed.errors, claimed.losses, claimed.max_attempts)
+        running = Running(
+            claimed.task, claimed.attempt, claimed.owner, claimed.lane, claimed.model, charges
+        )
+        current = connection is not None and self.connections.get(claimed.session) is connection
+        if connection is None or not current or not connection.connected:
+            # It left in the meantime. Should it come back first, it will not know the task (R7).
+            if connection is not None:
+                self.background.spawn(self._hand_back(running, connection.session), "dispatch.hand_back")
+            return
+        connection.begin(running)
+        assign = Assign(
+            claimed.task, claimed.attempt, claimed.model,
+            msgspec.Raw(claimed.input.encode()), msgspec.Raw(claimed.parameters.encode()), claimed.timeout_s,
+        )  # fmt: skip
+        self.background.spawn(self._assign(connection, running, assign, since), "dispatch.assign")
+
+    async def _assign(
+        self, connection: NodeConnection, running: Running, assign: Assign, since: float
+    ) -> None:
+        if time.monotonic() - since > self.settings.lease / _RECHECK_SHARE:  # R7: this gateway may have slept
+            held = await self.upkeep.find(running.task)
+            if held is None or (held.attempt, held.session) != (running.attempt, connection.session.id):
+                connection.end(running)
+                return
+        await connection.send(assign)
+
+    async def _hand_back(self, running: Running, session: SessionRef) -> None:
+        await self.requeue(
+            Requeue(
+                running.task, running.attempt, Status.QUEUED, Charge.NONE, "handed_back",
+                guard=Guard.HELD, session=session,
+            )  # fmt: skip
+        )
+
+    async def requeue(self, op: Requeue) -> Requeued | None:
+        """Move a task back to the queue, tell the world, and see that it is claimed."""
+        answer = await self.journal.execute(op, patient=True)
+        if answer is not None:
+            self.states.requeued(answer)
+            if answer.status is Status.QUEUED:
+                self.arrived(answer.lane)
+        return answer
+
+    def _release(self, session: SessionRef, lane: str) -> NodeConnection | None:
+        connection = self.connections.get(session.id)
+        if connection is None or connection.session.gen != session.gen:
+            return None
+        connection.unreserve(self.lanes.spec(lane).model)
+        return connection
+
+    # --- snapshots ----------------------------------------------------------------------------
+
+    def _snapshot(self, task: str) -> Event | None:
+        for connection in self.connections.values():
+            running = connection.running.get(task)
+            if running is not None:
+                return running.snapshot()
+        return None
+
+    async def control(self, message: dict[str, object]) -> None:
+        """Do what another gateway asks for: stop a task, or publish its snapshot."""
+        task = message.get("task")
+        if not isinstance(task, str):
+            return
+        if message.get("type") == "cancel" and isinstance(attempt := message.get("attempt"), int):
+            await self.stop(task, attempt)
+        elif message.get("type") == "snapshot" and (event := self._snapshot(task)) is not None:
+            self.states.publish(event)
+
+    def listen_control(self, payload: bytes) -> None:
+        """Take a control message from the bus."""
+        try:
+            message = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            return
+        if isinstance(message, dict):
+            self.background.spawn(self.control(message), "dispatch.control")

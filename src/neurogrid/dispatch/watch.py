@@ -1,0 +1,161 @@
+"""The rounds a gateway makes: reconcile, sweep, promote, poll (R4, R5, R7, R18)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from neurogrid.dispatch.connection import NodeConnection, Running
+from neurogrid.dispatch.service import Dispatcher
+from neurogrid.protocol.messages import Release
+from neurogrid.queue.ops import Evict, Guard, Requeue
+from neurogrid.queue.policy import Charge, RetryPolicy, Status
+from neurogrid.queue.upkeep import Held
+
+log = structlog.get_logger(__name__)
+
+UNKNOWN_FOR = 2.0
+"""Seconds after which a task held in the database but unknown here is handed back (R7)."""
+SETTLED_FOR = 1.0
+"""Seconds after which a task known here must be held in the database (R7)."""
+
+
+class Watch:
+    """Compares belief with truth, and takes back what is lost."""
+
+    def __init__(self, dispatcher: Dispatcher, policy: RetryPolicy) -> None:
+        """Watch over ``dispatcher``."""
+        self._dispatcher = dispatcher
+        self._policy = policy
+        self._unknown: dict[tuple[str, int], float] = {}
+        self._contact_since = self._contact_at = time.monotonic()
+
+    async def reconcile(self) -> None:
+        """Compare what the sessions of this gateway run, in memory and in the database (R7)."""
+        connections = dict(self._dispatcher.connections)
+        began = time.monotonic()
+        held = await self._dispatcher.upkeep.held(list(connections))
+        self._note_contact()
+        by_session: dict[str, dict[tuple[str, int], Held]] = {session: {} for session in connections}
+        for task in held:
+            by_session[task.session][task.task, task.attempt] = task
+        unknown: dict[tuple[str, int], float] = {}
+        for session, connection in connections.items():
+            await self._release_lost(connection, by_session[session], began)
+            for key, task in by_session[session].items():
+                if not self._known(connection, key):
+                    unknown[key] = self._unknown.get(key, began)
+                    if began - unknown[key] >= UNKNOWN_FOR:
+                        await self._hand_back(connection, task)
+        self._unknown = unknown
+        self._forget_gone(connections)
+
+    def _known(self, connection: NodeConnection, key: tuple[str, int]) -> bool:
+        running = connection.running.get(key[0])
+        if key in connection.settling:
+            return True
+        return running is not None and running.attempt == key[1]
+
+    async def _release_lost(
+        self, connection: NodeConnection, held: dict[tuple[str, int], Held], began: float
+    ) -> None:
+        for running in list(connection.running.values()):
+            if running.key not in held and began - running.since > SETTLED_FOR:
+                connection.end(running)
+                log.info("task.released", task=running.task, attempt=running.attempt, node=connection.name)
+                await connection.send(Release(running.task, running.attempt))
+
+    async def _hand_back(self, connection: NodeConnection, task: Held) -> None:
+        if not connection.connected:
+            return  # the node may come back with it; the lease decides
+        await self._dispatcher.requeue(
+            Requeue(
+                task.task, task.attempt, Status.QUEUED, Charge.NONE, "handed_back",
+                guard=Guard.HELD, session=connection.session,
+            )  # fmt: skip
+        )
+
+    def _forget_gone(self, connections: dict[str, NodeConnection]) -> None:
+        """Drop connections that closed and whose node did not come back within a lease."""
+        now = time.monotonic()
+        for session, connection in connections.items():
+            if connection.connected:
+                continue
+            if connection.left_at is None:
+                connection.left_at = now
+            elif now - connection.left_at > self._dispatcher.settings.lease:
+                self._dispatcher.connections.pop(session, None)
+
+    async def silence(self) -> None:
+        """Take tasks away from nodes that show no progress on them (R5)."""
+        now = time.monotonic()
+        for connection in list(self._dispatcher.connections.values()):
+            if not connection.connected:
+                continue
+            for running in list(connection.running.values()):
+                if now - running.sign_at > connection.silence_allowed(running.model):
+                    await self._take_away(connection, running)
+
+    async def _take_away(self, connection: NodeConnection, running: Running) -> None:
+        log.warning("task.silent", task=running.task, attempt=running.attempt, node=connection.name)
+        connection.end(running)
+        again = self._policy.after(Charge.LOSS, running.charges)
+        error = '{"code":"silent","message":"The model gave no sign of life."}' if again.dead else None
+        await self._dispatcher.requeue(
+            Requeue(running.task, running.attempt, again.status, again.charge, "silent", error=error)
+        )
+        await connection.send(Release(running.task, running.attempt))
+
+    async def sweep(self) -> None:
+        """Take back the tasks of sessions whose lease ran out, if this gateway may judge (R4)."""
+        if not self._may_judge():
+            return
+        moves, sessions = await self._dispatcher.upkeep.expired()
+        self._note_contact()
+        await self._requeue(moves)
+        for session in sessions:
+            if await self._dispatcher.journal.execute(Evict(session), patient=True):
+                log.warning("node.session_expired", session=session.id)
+
+    async def sweep_embedded(self) -> None:
+        """Take back at once what the embedded node of this process' predecessor ran (SQLite only)."""
+        await self._dispatcher.upkeep.expire_embedded()
+        moves, sessions = await self._dispatcher.upkeep.expired(embedded=True)
+        await self._requeue(moves)
+        for session in sessions:
+            await self._dispatcher.journal.execute(Evict(session), patient=True)
+
+    async def sweep_orphans(self) -> None:
+        """Take back running tasks whose session does not exist (R4)."""
+        if self._may_judge():
+            await self._requeue(await self._dispatcher.upkeep.orphans())
+
+    async def _requeue(self, moves: list[Requeue]) -> None:
+        await asyncio.gather(*(self._dispatcher.requeue(move) for move in moves))
+
+    def _note_contact(self) -> None:
+        self._contact_at = time.monotonic()
+
+    def _may_judge(self) -> bool:
+        """Tell whether the last ``lease`` seconds were an unbroken contact with the database."""
+        now = time.monotonic()
+        lease = self._dispatcher.settings.lease
+        if now - self._contact_at > lease / 2 or not self._dispatcher.journal.connected:
+            self._contact_since = now
+        return now - self._contact_since >= lease
+
+    async def promote(self) -> None:
+        """Make waiting tasks claimable whose time has come (R15)."""
+        for lane in await self._dispatcher.upkeep.promote():
+            self._dispatcher.arrived(lane)
+
+    async def poll(self) -> None:
+        """Try a claim on every lane the connected nodes serve (R18)."""
+        dispatcher = self._dispatcher
+        await dispatcher.lanes.learn()
+        for connection in dispatcher.connections.values():
+            if connection.connected and connection.used < connection.slots:
+                dispatcher.lanes.probe(connection.models)
+        dispatcher.poke()
