@@ -138,8 +138,8 @@ class Session:
         received = await self._websocket.receive()
         if received["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(received.get("code", 1005))
-        text = received.get("text")
-        return received["bytes"] if text is None else text
+        frame: str | bytes | None = received.get("text")
+        return received["bytes"] if frame is None else frame
 
     async def _handle(self, text: str | bytes) -> None:
         if not self._allowance.take():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -15,7 +14,7 @@ from neurogrid.core.errors import BadRequest, FieldError
 from neurogrid.protocol.events import FINAL, START, EventId
 from neurogrid.streams.frames import sse_event
 from neurogrid.streams.hub import Hub
-from neurogrid.streams.outlet import GONE, TOO_SLOW
+from neurogrid.streams.outlet import GONE, TOO_SLOW, Outlet
 
 RETRY_MS = 1000
 """What an ``EventSource`` waits before it reconnects."""
@@ -53,7 +52,7 @@ class EventStream(Response):
         self._task_id = task_id
         self._after = after
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Serve the stream."""
         connection = self._hub.connect()
         outlet = connection.outlet
@@ -63,7 +62,7 @@ class EventStream(Response):
             self._hub.follow_task(connection, self._task_id, self._after, sse_event)
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await self._send(send, b"retry: %d\n\n" % RETRY_MS)
-            while (frame := await self._next(outlet.next())) is not None:
+            while (frame := await self._next(outlet)) is not None:
                 await self._send(send, frame)
                 if outlet.empty and _is_final(frame):
                     break
@@ -78,13 +77,13 @@ class EventStream(Response):
             outlet.close(GONE)
             self._hub.disconnect(connection)
 
-    async def _next(self, coming: Any) -> bytes | None:
+    async def _next(self, outlet: Outlet) -> bytes | None:
         try:
             async with asyncio.timeout(self._hub.live.heartbeat):
-                frame: bytes | None = await coming
-                return frame
+                frame = await outlet.next()
         except TimeoutError:
             return _HEARTBEAT
+        return frame.encode() if isinstance(frame, str) else frame
 
     async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
         async with asyncio.timeout(self._hub.live.heartbeat):
