@@ -133,37 +133,66 @@ class TaskEvent:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model of the grid."""
+    """A model of the grid. ``available``: a connected node serves it now."""
 
     name: str
+    version: str = ""
     kind: str = ""
     description: str = ""
+    default: bool = False
+    available: bool = False
+    nodes: tuple[str, ...] = ()
+    input_schema: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    parameters_schema: Mapping[str, Any] = field(default_factory=dict, repr=False)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Model:
         """Read the gateway's JSON object."""
         return cls(
-            name=value.get("name") or value["id"],
+            name=value["id"],
+            version=value.get("version") or "",
             kind=value.get("kind") or "",
             description=value.get("description") or "",
+            default=bool(value.get("default")),
+            available=bool(value.get("available")),
+            nodes=tuple(value.get("nodes") or ()),
+            input_schema=value.get("input_schema") or {},
+            parameters_schema=value.get("parameters_schema") or {},
             raw=value,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node of the grid."""
+    """A node of the grid. ``connected``: a gateway holds its lease now."""
 
     id: str
     name: str
-    status: str = ""
+    version: str = ""
+    state: str = ""
+    connected: bool = False
+    slots: int = 0
+    running: int = 0
+    models: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Node:
         """Read the gateway's JSON object."""
-        return cls(id=value["id"], name=value["name"], status=value.get("status") or "", raw=value)
+        return cls(
+            id=value["id"],
+            name=value["name"],
+            version=value.get("version") or "",
+            state=value.get("state") or "",
+            connected=bool(value.get("connected")),
+            slots=int(value.get("slots") or 0),
+            running=int(value.get("running") or 0),
+            models=tuple(value.get("models") or ()),
+            labels=value.get("labels") or {},
+            raw=value,
+        )
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -264,11 +264,11 @@ def test_log_models_nodes_and_cancel(gateway: StandIn, connect: Callable[..., An
     """The other reads come back typed too, with what this release does not know kept in ``raw``."""
     log = [orjson.loads(piece.split(b"data: ", 1)[1]) for piece in STORY]
     gateway.answer(f"GET /v1/tasks/{TASK}/log", json({"data": log}))
-    gateway.answer("GET /v1/models", json({"data": [{"name": "m", "kind": "text", "future": 1}]}))
-    gateway.answer("GET /v1/nodes", json({"data": [{"id": "1", "name": "n", "status": "ready"}]}))
+    gateway.answer("GET /v1/models", json({"data": [{"id": "m", "kind": "text", "future": 1}]}))
+    gateway.answer("GET /v1/nodes", json({"data": [{"id": "1", "name": "n", "connected": True}]}))
     gateway.answer(f"POST /v1/tasks/{TASK}/cancel", json(task_json(status="canceled", error=None)))
     client = connect(gateway.url)
     assert [str(each.id) for each in client.log(TASK)] == IDS
     assert client.models()[0].raw["future"] == 1
-    assert client.nodes()[0].status == "ready"
+    assert client.nodes()[0].connected
     assert client.cancel(TASK).finished

@@ -1,0 +1,167 @@
+"""``neurogrid serve``: a gateway."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from neurogrid.cli.failures import Failure
+from neurogrid.cli.options import DataDir
+from neurogrid.cli.service import load_settings, require_migrated
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+    from neurogrid.core.settings import Settings
+
+FACTORY = "neurogrid.cli.serve:application"
+"""What the processes of ``--workers`` and ``--reload`` load; they read the settings anew."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(serve)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 picks a free one.", show_default="8000")] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes; more than one takes PostgreSQL and Redis.", min=1)
+    ] = 1,
+    reload: Annotated[bool, typer.Option("--reload", help="Restart when the code changes.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Run a gateway, without a node. The database must be migrated.
+
+    Examples:
+
+        NEUROGRID_DATABASE_URL=postgresql://… NEUROGRID_REDIS_URL=redis://… neurogrid serve --host 0.0.0.0
+
+        neurogrid serve --reload
+    """
+    settings = load_settings(host=host, port=port, data_dir=data_dir)
+    if workers > 1 and (settings.on_sqlite or settings.redis_url is None):
+        raise Failure(
+            "several workers need PostgreSQL and Redis",
+            hint="Set NEUROGRID_DATABASE_URL and NEUROGRID_REDIS_URL, or leave out --workers.",
+        )
+    require_migrated(settings.effective_database_url)
+    configure_logging(settings)
+    listener = listen(settings.host, settings.port)
+    if workers > 1 or reload:
+        _supervise(settings, listener, workers, reload=reload)
+        return
+    from neurogrid.app import create_app
+
+    run_server(create_app(settings), settings, listener)
+
+
+def application() -> FastAPI:
+    """Build the gateway in a process of ``--workers`` or ``--reload``."""
+    from neurogrid.app import create_app
+
+    settings = load_settings()
+    configure_logging(settings)
+    return create_app(settings)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send the logs of a server process to stdout."""
+    from neurogrid.core import logging
+
+    try:
+        logging.configure(settings.log_level, json=settings.log_json, stream=sys.stdout)
+    except ValueError as error:
+        raise Failure(str(error)) from None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises ``Failure`` when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        hint = "Choose another port by --port, or stop what listens there."
+        raise Failure(f"cannot listen on {host}:{port}: {error.strerror}", hint=hint) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the URL at which this machine reaches ``listener``."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run_server(
+    app: FastAPI, settings: Settings, listener: socket.socket, on_stop: Callable[[], None] | None = None
+) -> None:
+    """Serve ``app`` until SIGTERM or Ctrl-C, then stop gracefully and return.
+
+    ``on_stop`` is called in the signal handler, before connections are waited for. Raises ``Failure`` when the
+    app does not start.
+    """
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """Does not send itself the signal again at the end: a graceful stop is a success."""
+
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            super().handle_exit(sig, frame)
+            self._captured_signals.clear()
+            if on_stop is not None:
+                on_stop()
+
+    server = Server(_server_config(app, settings))
+    server.run(sockets=[listener])
+    if not server.started:
+        raise Failure("the gateway did not start", hint="The log above says why.", code=1)
+
+
+def _server_config(app: FastAPI | str, settings: Settings, **more: Any) -> uvicorn.Config:
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="on",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=32 * 1024 * 1024,
+        ws_ping_interval=settings.live.heartbeat,
+        ws_ping_timeout=settings.live.heartbeat,
+        timeout_graceful_shutdown=round(settings.grid.shutdown_grace),
+        **more,
+    )
+
+
+def _supervise(settings: Settings, listener: socket.socket, workers: int, *, reload: bool) -> None:
+    from uvicorn.supervisors import ChangeReload, Multiprocess
+
+    os.environ["NEUROGRID_DATA_DIR"] = str(settings.data_dir)
+    package = Path(__file__).resolve().parents[1]
+    more: dict[str, Any] = {"reload": True, "reload_dirs": [str(package)]} if reload else {"workers": workers}
+    config = _server_config(FACTORY, settings, factory=True, **more)
+    if reload:
+        import uvicorn
+
+        ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
+    else:
+        Multiprocess(config, sockets=[listener]).run()
