@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -54,6 +55,15 @@ class TaskRecords:
         if end is None:
             return None
         return EventId(end["attempt"], end["final_seq"] or 0), text_of(end["output"])
+
+    async def newest_states(self, task_ids: Sequence[str]) -> list[Event]:
+        """Return the newest state event of each of the tasks, without data."""
+        return [
+            make_event(
+                row["task_id"], EventId(row["attempt"], row["seq"]), EventType(row["type"]), at=row["at"]
+            )
+            for row in await self._store.newest_events(task_ids)
+        ]
 
     async def owner_events(
         self, owner_id: str, cursor: str | None, limit: int

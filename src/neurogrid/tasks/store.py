@@ -109,6 +109,19 @@ class TaskStore:
             .order_by(TaskEvent.attempt, TaskEvent.seq)
         )
 
+    async def newest_events(self, tasks: Sequence[str]) -> list[Row]:
+        """Return the last state event of each of ``tasks``: task_id, attempt, seq, type, at."""
+        later = TaskEvent.__table__.alias("later")
+        newer = select(later.c.seq).where(
+            later.c.task_id == TaskEvent.task_id,
+            tuple_(later.c.attempt, later.c.seq) > tuple_(TaskEvent.attempt, TaskEvent.seq),
+        )
+        return await self._database.all(
+            select(TaskEvent.task_id, TaskEvent.attempt, TaskEvent.seq, TaskEvent.type, TaskEvent.at).where(
+                TaskEvent.task_id.in_(tasks), ~newer.exists()
+            )
+        )
+
     async def owner_events(
         self, owner: str, after: tuple[int, str, int, int], limit: int
     ) -> list[Row]:

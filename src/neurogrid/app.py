@@ -1,0 +1,92 @@
+"""The gateway put together: the only place that wires everything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from prometheus_fastapi_instrumentator import Instrumentator
+
+from neurogrid import __version__
+from neurogrid.admin import router as admin
+from neurogrid.core import health
+from neurogrid.core.background import Background
+from neurogrid.core.http import docs, middleware, openapi, problems
+from neurogrid.core.settings import Settings
+from neurogrid.dispatch import router as node_sockets
+from neurogrid.gateway import Gateway
+from neurogrid.nodes import router as nodes
+from neurogrid.protocol.link import Link, in_process_links
+from neurogrid.streams import router as streams
+from neurogrid.tasks import router as tasks
+
+log = structlog.get_logger(__name__)
+
+Connect = Callable[[], Awaitable[Link]]
+Companion = Callable[[Connect], AbstractAsyncContextManager[None]]
+"""Something that runs beside the gateway in its process and may attach to it as a node."""
+
+DESCRIPTION = """One durable, live service in front of all your models.
+
+Submit a task with `POST /v1/tasks`; watch it with `GET /v1/tasks/{id}/events` or over the WebSocket `/v1/ws`.
+Send your API key as `Authorization: Bearer ng_…` (press *Authorize*).
+"""
+
+
+def create_app(settings: Settings, companion: Companion | None = None) -> FastAPI:
+    """Return the gateway as an ASGI application; nothing is opened before its lifespan begins."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        del app
+        async with AsyncExitStack() as stack:
+            gateway = await stack.enter_async_context(_running(Gateway(settings)))
+            if companion is not None:
+                await stack.enter_async_context(companion(_connector(gateway, stack)))
+            yield gateway.state()
+
+    app = FastAPI(
+        title="NeuroGrid",
+        version=__version__,
+        summary="A self-hosted AI task grid.",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if settings.enable_api_docs else None,
+    )
+    for module in (tasks, streams, nodes, node_sockets, admin, health):
+        app.include_router(module.router)
+    problems.install(app)
+    openapi.install(app)
+    if settings.enable_api_docs:
+        docs.install(app)
+    Instrumentator(excluded_handlers=["/metrics", "/health.*"]).instrument(app).expose(
+        app, include_in_schema=False
+    )
+    middleware.install(app, settings.tasks)
+    return app
+
+
+@asynccontextmanager
+async def _running(gateway: Gateway) -> AsyncIterator[Gateway]:
+    await gateway.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.close()
+
+
+def _connector(gateway: Gateway, stack: AsyncExitStack) -> Connect:
+    background = Background()
+    stack.push_async_callback(background.close)
+
+    async def connect() -> Link:
+        ours, theirs = in_process_links()
+        background.spawn(gateway.gate.serve(ours, embedded=True), "node.embedded")
+        return theirs
+
+    return connect

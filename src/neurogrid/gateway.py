@@ -1,0 +1,161 @@
+"""One gateway: its parts, in the order in which they start and stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from neurogrid.auth.service import AuthService
+from neurogrid.core.background import Background
+from neurogrid.core.db import Database
+from neurogrid.core.health import HealthChecks
+from neurogrid.core.ids import new_id
+from neurogrid.core.settings import Settings
+from neurogrid.dispatch.attach import NodeGate
+from neurogrid.dispatch.attempts import Attempts
+from neurogrid.dispatch.outputs import OutputStore
+from neurogrid.dispatch.service import CONTROL, WAKE, Dispatcher
+from neurogrid.dispatch.watch import Watch
+from neurogrid.events.factory import make_bus
+from neurogrid.events.states import StateEvents
+from neurogrid.nodes.service import NodeService
+from neurogrid.nodes.store import NodeStore
+from neurogrid.queue.build import make_journal
+from neurogrid.queue.policy import RetryPolicy
+from neurogrid.queue.upkeep import Upkeep
+from neurogrid.queue.views import QueueViews
+from neurogrid.streams.hub import Hub
+from neurogrid.tasks.records import TaskRecords
+from neurogrid.tasks.service import TaskService
+from neurogrid.tasks.store import TaskStore
+from neurogrid.tasks.waiters import Waiters
+
+log = structlog.get_logger(__name__)
+
+SEEN_INTERVAL = 5.0
+DRAIN_SECONDS = 2.0
+
+
+class Gateway:
+    """Everything a gateway process holds, made of settings. A gateway's id is its process (R29)."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Put the parts together; nothing is opened."""
+        self.settings = settings
+        self.id = new_id()
+        policy = RetryPolicy(
+            settings.tasks.retry_base, settings.tasks.retry_max, settings.tasks.max_losses
+        )
+        redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        self._background = Background()
+        self._database = Database(settings.effective_database_url)
+        self._bus = make_bus(redis_url, settings.live)
+        self._journal = make_journal(self._database, settings.journal)
+        self._states = StateEvents(self._bus)
+        self._upkeep = Upkeep(self._database, self.id, settings.grid.lease, policy)
+        self._views = QueueViews(self._database)
+        self.nodes = NodeService(NodeStore(self._database), self._views, settings.tasks.default_model)
+        self._dispatcher = Dispatcher(
+            self._journal, self._upkeep, self._bus, self._states, settings.grid
+        )
+        self._watch = Watch(self._dispatcher, policy)
+        outputs = OutputStore(self._database, settings.journal.inline_output, settings.tasks.max_output)
+        self.gate = NodeGate(
+            self._dispatcher, Attempts(self._dispatcher, outputs, policy), self.nodes
+        )
+        store = TaskStore(self._database)
+        self._waiters = Waiters(self._bus, store, settings.live)
+        self.auth = AuthService(self._database)
+        self._tasks = TaskService(
+            self._journal, store, self._states, self.nodes, self._dispatcher, self._waiters, settings.tasks
+        )
+        self._hub = Hub(
+            self._bus, TaskRecords(store), settings.live, recheck=self.auth.recheck, stats=self._statistics
+        )
+        self._health = HealthChecks({"database": self._check_database}, {"redis": self._check_redis})
+
+    def state(self) -> dict[str, Any]:
+        """Return what dependencies find in ``request.state``."""
+        return {
+            "auth": self.auth,
+            "tasks": self._tasks,
+            "nodes": self.nodes,
+            "gate": self.gate,
+            "hub": self._hub,
+            "bus": self._bus,
+            "health": self._health,
+        }
+
+    async def start(self) -> None:
+        """Open everything and begin the rounds."""
+        await self._journal.start()
+        await self._bus.start()
+        await self.nodes.refresh()
+        dispatcher, grid = self._dispatcher, self.settings.grid
+        await self._bus.listen(WAKE, dispatcher.woken)
+        await self._bus.listen(CONTROL, dispatcher.listen_control)
+        if self._database.sqlite:
+            await self._watch.sweep_embedded()
+        await self._hub.start()
+        self._background.spawn(dispatcher.run(), "dispatch")
+        self._background.spawn(self._waiters.run(), "waiters")
+        for seconds, work, name in (
+            (grid.reconcile, self._watch.reconcile, "reconcile"),
+            (grid.reconcile, self._watch.silence, "silence"),
+            (grid.sweep, self._watch.sweep, "sweep"),
+            (grid.orphan_sweep, self._watch.sweep_orphans, "sweep_orphans"),
+            (grid.poll, self._watch.promote, "promote"),
+            (SEEN_INTERVAL, self._note_seen, "nodes_seen"),
+        ):
+            self._background.every(lambda seconds=seconds: seconds, work, name)  # type: ignore[misc]
+        self._background.every(self._poll_interval, self._watch.poll, "poll")
+        log.info(
+            "gateway.started",
+            gateway=self.id,
+            database="sqlite" if self._database.sqlite else "postgresql",
+            bus="redis" if self._bus.shared else "in-process",
+        )
+
+    async def close(self) -> None:
+        """Stop in the opposite order: clients and nodes are sent elsewhere, what is accepted is written."""
+        await self._hub.shutdown()
+        await self.gate.close()
+        await self._dispatcher.background.drain(DRAIN_SECONDS)
+        await self._background.close()
+        await self._dispatcher.background.close()
+        await self._journal.close()
+        await self._states.close()
+        await self._bus.close()
+        await self._database.close()
+        log.info("gateway.stopped", gateway=self.id)
+
+    def _poll_interval(self) -> float:
+        alone = self._bus.shared and not self._bus.healthy
+        return self.settings.grid.poll_alone if alone else self.settings.grid.poll
+
+    async def _note_seen(self) -> None:
+        connections = self._dispatcher.connections.values()
+        await self.nodes.seen([connection.node_id for connection in connections if connection.connected])
+        await self.nodes.refresh()
+
+    async def _statistics(self) -> dict[str, Any]:
+        depth = await self._views.depth()
+        load = await self._views.load_by_node()
+        live = self._hub.statistics
+        return {
+            "tasks": depth,
+            "nodes": {"connected": len(load), "running": sum(load.values())},
+            "connections": {"websocket": live.connections, "messages_sent": live.messages_sent},
+            "journal": {
+                "batches": self._journal.statistics.batches,
+                "rows": self._journal.statistics.rows,
+            },
+        }
+
+    async def _check_database(self) -> str | None:
+        await self._views.depth()
+        return None if self._journal.connected else "the journal has no connection"
+
+    async def _check_redis(self) -> str | None:
+        return None if self._bus.healthy else "away; live events stay within this gateway"
