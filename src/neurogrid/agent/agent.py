@@ -84,6 +84,7 @@ class Agent:
         self._work = Workload(runners, slots, self._outbox, self.connected)
         self._session: str | None = None
         self._serving: asyncio.Task[NodeRefused | None] | None = None
+        self._draining = False
         self._left = asyncio.Event()
 
     async def run(self) -> None:
@@ -104,10 +105,10 @@ class Agent:
 
         Returns when the node has left, which also ends ``run``.
         """
-        if self._work.closed:
+        if self._draining:
             await self._left.wait()
             return
-        self._work.closed = True
+        self._draining = self._work.closed = True
         _log.info("draining", running=self._work.running, deadline=deadline)
         await self._work.settle(deadline)
         try:
@@ -227,6 +228,7 @@ class Agent:
             case Resend():
                 self._work.resend(message)
             case Drain() if self._work.group is not None:
+                self._work.closed = True
                 self._work.group.create_task(self.drain(message.deadline_s))
             case _:
                 _log.warning("unexpected message", type=type(message).__name__)

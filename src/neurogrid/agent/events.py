@@ -78,8 +78,8 @@ class EventLog:
         return frame
 
     def rewind(self, seq: int) -> None:
-        """Go on sending with event ``seq``, whatever was sent already."""
-        self._next = min(max(seq, FIRST_NODE_SEQ), self.last + 1)
+        """Send again from event ``seq`` on; never skips what was not sent yet."""
+        self._next = min(max(seq, FIRST_NODE_SEQ), self._next)
         skip = max(self._next - self._first, 0)
         self._unsent_bytes = sum(len(kept.frame) for kept in list(self._kept)[skip:])
 

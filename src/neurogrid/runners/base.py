@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import msgspec
-
 from neurogrid.protocol.messages import ModelSpec, Usage
 
 
@@ -28,7 +26,7 @@ class TaskError(Exception):
 class Output:
     """A finished run: ``value`` is anything JSON can say, or JSON already encoded (``msgspec.Raw``)."""
 
-    value: Any | msgspec.Raw
+    value: Any
     usage: Usage = Usage()
 
 

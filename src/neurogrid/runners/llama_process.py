@@ -48,11 +48,12 @@ class LlamaProcess:
     @property
     def pid(self) -> int | None:
         """The child's process id while it lives."""
-        return self._process.pid if self._process else None
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
 
     async def start(self) -> None:
         """Start the child and load the weights, unless it runs already. Raises ``ModelUnavailable``."""
-        if self._process is not None and self._process.returncode is None:
+        if self.pid is not None:
             return
         await self.close()
         command = [sys.executable, "-P", "-m", "neurogrid.runners.llama_child"]

@@ -1,0 +1,505 @@
+"""A node does what its gateway says, loses nothing, and says nothing it was told to keep quiet about."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from neurogrid.agent import agent as agent_module
+from neurogrid.agent.agent import Agent
+from neurogrid.agent.attempt import MAX_UNSENT_EVENTS
+from neurogrid.agent.connect import NodeRefused
+from neurogrid.agent.events import EventLog
+from neurogrid.protocol.link import IN_PROCESS_BUFFER, Link
+from neurogrid.protocol.messages import (
+    Cancel,
+    Chunk,
+    Committed,
+    Drain,
+    Drained,
+    Error,
+    Refuse,
+    Refused,
+    Release,
+    Resend,
+    Result,
+    Snapshot,
+    Usage,
+)
+from neurogrid.runners.base import Emit, Output, TaskError
+from tests.support.node import Gateway, Puppet, serving
+from tests.support.until import until
+
+pytestmark = pytest.mark.asyncio
+
+
+def speaker(*texts: str, then: asyncio.Event | None = None) -> Any:
+    """Return an act that emits texts, waits for ``then``, and returns the joined text."""
+
+    async def act(input: Any, emit: Emit) -> Any:
+        for text in texts:
+            await emit.chunk({"text": text})
+        if then is not None:
+            await then.wait()
+        return {"text": "".join(texts)}
+
+    return act
+
+
+async def test_hello_says_what_the_node_serves() -> None:
+    """Name, models, slots and labels, and that there was no session before."""
+    gateway, puppet = Gateway(), Puppet()
+    async with serving(gateway, [puppet], 3, labels={"zone": "a"}) as agent:
+        hello = await gateway.greet()
+        await until(agent.connected.is_set)
+    assert (hello.name, hello.version, hello.slots, hello.labels) == ("node", "1.0", 3, {"zone": "a"})
+    assert hello.models == [puppet.spec]
+    assert hello.session is None
+
+
+async def test_task_runs_from_assign_to_commit() -> None:
+    """Chunks are numbered from 2, the result follows them, and a confirmed result is forgotten."""
+    gateway, puppet = Gateway(), Puppet()
+    puppet.act = speaker("Hel", "lo")
+    async with serving(gateway, [puppet]):
+        await gateway.greet()
+        await gateway.assign("t", 2)
+        first, second, result = [await gateway.receive() for _ in range(3)]
+        assert isinstance(first, Chunk)
+        assert (first.task, first.attempt, first.seq, bytes(first.data)) == ("t", 2, 2, b'{"text":"Hel"}')
+        assert isinstance(second, Chunk)
+        assert second.seq == 3
+        assert isinstance(result, Result)
+        assert (result.attempt, result.seq, bytes(result.output)) == (2, 3, b'{"text":"Hello"}')
+        assert result.usage.compute_seconds > 0
+        await gateway.say(Committed("t", 2))
+        await gateway.hang_up()
+        hello = await gateway.greet()
+        assert not hello.done
+        assert not hello.running
+        assert hello.session == "s1"
+
+
+async def test_usage_of_the_model_is_passed_on() -> None:
+    """Tokens are the model's, compute time is measured."""
+
+    class Counting(Puppet):
+        async def run(self, input: Any, parameters: dict[str, Any], emit: Emit) -> Output:
+            return Output("x", Usage(prompt_tokens=3, completion_tokens=4))
+
+    gateway = Gateway()
+    async with serving(gateway, [Counting()]):
+        await gateway.greet()
+        await gateway.assign("t")
+        usage = (await gateway.expect(Result)).usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (3, 4)
+
+
+@pytest.mark.parametrize("answer", [Committed("t", 1), Refused("t", 1)], ids=["committed", "refused"])
+async def test_unconfirmed_result_is_presented_on_reconnect(answer: Any) -> None:
+    """A result stays until a gateway, any gateway, has dealt with it (R6)."""
+    gateway, puppet = Gateway(), Puppet()
+    puppet.go.set()
+    async with serving(gateway, [puppet]):
+        await gateway.greet()
+        await gateway.assign("t")
+        result = await gateway.expect(Result)
+        for _ in range(2):
+            await gateway.hang_up()
+            assert (await gateway.greet()).done == [result]
+        await gateway.say(answer)
+        await gateway.hang_up()
+        assert (await gateway.greet()).done == []
+
+
+async def test_work_goes_on_without_a_connection() -> None:
+    """What is emitted meanwhile follows on the next connection, in order, and then the result."""
+    gateway, puppet = Gateway(), Puppet()
+    second = asyncio.Event()
+
+    async def act(input: Any, emit: Emit) -> Any:
+        await emit.chunk({"text": "a"})
+        await second.wait()
+        await emit.chunk({"text": "b"})
+        await puppet.go.wait()
+        return "ab"
+
+    puppet.act = act
+    async with serving(gateway, [puppet]) as agent:
+        await gateway.greet()
+        await gateway.assign("t")
+        assert (await gateway.expect(Chunk)).seq == 2
+        await gateway.hang_up()
+        await until(lambda: not agent.connected.is_set())
+        second.set()
+        hello = await gateway.greet()
+        assert hello.running == [("t", 1, 2)]
+        assert (await gateway.expect(Chunk)).seq == 3
+        puppet.go.set()
+        assert (await gateway.expect(Result)).seq == 3
+
+
+async def test_resend_repeats_events_in_order() -> None:
+    """A gateway that misses events gets them again from where it asks, running or finished."""
+    gateway, puppet = Gateway(), Puppet()
+    puppet.act = speaker("a", "b", "c", then=puppet.go)
+    async with serving(gateway, [puppet]):
+        await gateway.greet()
+        await gateway.assign("t")
+        assert [(await gateway.expect(Chunk)).seq for _ in range(3)] == [2, 3, 4]
+        await gateway.say(Resend("t", 1, 3))
+        assert [(await gateway.expect(Chunk)).seq for _ in range(2)] == [3, 4]
+        puppet.go.set()
+        await gateway.expect(Result)
+        await gateway.say(Resend("t", 1))
+        assert [(await gateway.expect(Chunk)).seq for _ in range(3)] == [2, 3, 4]
+
+
+async def test_folded_events_are_resent_as_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disconnected run emits without end; the next gateway gets the text so far, then what follows."""
+    monkeypatch.setattr(EventLog.__init__, "__kwdefaults__", {"max_events": 16, "max_bytes": 1 << 20})
+    gateway, puppet = Gateway(), Puppet()
+    lost = asyncio.Event()
+
+    async def act(input: Any, emit: Emit) -> Any:
+        await lost.wait()
+        for number in range(MAX_UNSENT_EVENTS * 2):
+            await emit.chunk({"text": f"{number} "})
+        return "done"
+
+    puppet.act = act
+    async with serving(gateway, [puppet]) as agent:
+        await gateway.greet()
+        await gateway.assign("t")
+        await until(lambda: puppet.started)
+        await gateway.hang_up()
+        await until(lambda: not agent.connected.is_set())
+        lost.set()
+        await until(lambda: not puppet.running)
+        await gateway.greet()
+        await gateway.say(Resend("t", 1))
+        snapshot = await gateway.expect(Snapshot)
+        assert snapshot.text.startswith("0 1 2 ")
+        assert (await gateway.expect(Chunk)).seq == snapshot.seq + 1
+
+
+@pytest.mark.parametrize("order", [Cancel("t", 1), Release("t", 1)], ids=["cancel", "release"])
+async def test_cancel_stops_the_run_and_frees_its_slot(order: Any) -> None:
+    """The run is cancelled, nothing more is said about it, and the slot serves the next task."""
+    gateway, puppet = Gateway(), Puppet(slots=1)
+    async with serving(gateway, [puppet], 1):
+        await gateway.greet()
+        await gateway.assign("t")
+        await until(lambda: puppet.running)
+        await gateway.say(order)
+        await gateway.assign("u")
+        puppet.go.set()
+        message = await gateway.receive()
+        assert isinstance(message, Result)
+        assert message.task == "u"
+        assert puppet.cancelled == 1
+
+
+async def test_cancel_of_a_finished_task_forgets_its_result() -> None:
+    """A released attempt is not presented again."""
+    gateway, puppet = Gateway(), Puppet()
+    puppet.go.set()
+    async with serving(gateway, [puppet]):
+        await gateway.greet()
+        await gateway.assign("t")
+        await gateway.expect(Result)
+        await gateway.say(Release("t", 1))
+        await gateway.hang_up()
+        assert (await gateway.greet()).done == []
+
+
+async def test_slots_bound_what_runs_at_once() -> None:
+    """Neither the node's slots nor the model's are exceeded, and what is far beyond them is refused."""
+    gateway, puppet, narrow = Gateway(), Puppet(slots=8), Puppet("narrow", slots=1)
+    async with serving(gateway, [puppet, narrow], 2):
+        await gateway.greet()
+        for number in range(2):
+            await gateway.assign(f"n{number}", model="narrow")
+        for number in range(2):
+            await gateway.assign(f"t{number}")
+        await until(lambda: puppet.running)
+        await gateway.assign("too much")
+        refusal = await gateway.expect(Refuse)
+        assert (refusal.task, refusal.reason) == ("too much", "busy")
+        narrow.go.set()
+        puppet.go.set()
+        assert {(await gateway.expect(Result)).task for _ in range(4)} == {"n0", "n1", "t0", "t1"}
+    assert narrow.most_running == 1
+    assert puppet.most_running <= 2
+
+
+async def test_unknown_model_is_refused() -> None:
+    """A task for a model the node does not serve goes back uncharged."""
+    gateway = Gateway()
+    async with serving(gateway, [Puppet()]):
+        await gateway.greet()
+        await gateway.assign("t", model="gpt-9")
+        assert await gateway.expect(Refuse) == Refuse("t", 1, "unknown model")
+
+
+async def test_same_assign_twice_runs_once() -> None:
+    """A repeated assign starts nothing anew; after the end it is answered with the same result."""
+    gateway, puppet = Gateway(), Puppet()
+    async with serving(gateway, [puppet]):
+        await gateway.greet()
+        await gateway.assign("t")
+        await gateway.assign("t")
+        puppet.go.set()
+        result = await gateway.expect(Result)
+        await gateway.assign("t")
+        assert await gateway.expect(Result) == result
+    assert puppet.started == 1
+
+
+async def test_later_attempt_ends_the_earlier() -> None:
+    """Two attempts at one task never run side by side on a node."""
+    gateway, puppet = Gateway(), Puppet()
+    async with serving(gateway, [puppet]):
+        await gateway.greet()
+        await gateway.assign("t", 1)
+        await until(lambda: puppet.running)
+        await gateway.assign("t", 3)
+        await until(lambda: puppet.cancelled)
+        puppet.go.set()
+        assert (await gateway.expect(Result)).attempt == 3
+
+
+async def test_time_out_is_an_error_of_its_own() -> None:
+    """A run over its time is stopped, and may be tried again."""
+    gateway, puppet = Gateway(), Puppet()
+    async with serving(gateway, [puppet]):
+        await gateway.greet()
+        await gateway.assign("t", timeout_s=0.05)
+        error = await gateway.expect(Error)
+    assert (error.error.code, error.retryable) == ("timeout", True)
+    assert puppet.cancelled == 1
+
+
+def _raiser(error: BaseException) -> Any:
+    async def act(input: Any, emit: Emit) -> Any:
+        await emit.chunk({"text": "so far"})
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "message", "retryable"),
+    [
+        (TaskError("too_long", "Shorten it."), "too_long", "Shorten it.", False),
+        (TaskError("crashed", "Again.", retryable=True), "crashed", "Again.", True),
+        (KeyError("x"), "model_error", "KeyError: 'x'", True),
+        (TimeoutError("upstream"), "model_error", "TimeoutError: upstream", True),
+        (asyncio.CancelledError(), "model_error", "the model cancelled itself", True),
+    ],
+)
+async def test_errors_of_models_become_errors_of_tasks(
+    raised: BaseException, code: str, message: str, *, retryable: bool
+) -> None:
+    """Whatever a model raises, its task fails with a code and a sentence, and the node goes on."""
+    gateway, puppet = Gateway(), Puppet()
+    puppet.act = _raiser(raised)
+    async with serving(gateway, [puppet]):
+        await gateway.greet()
+        await gateway.assign("t")
+        error = await gateway.expect(Error)
+        assert (error.error.code, error.error.message, error.retryable) == (code, message, retryable)
+        assert error.seq == 2
+        puppet.act = speaker("fine")
+        await gateway.assign("u")
+        await gateway.expect(Result)
+
+
+@pytest.mark.parametrize("value", [float("nan"), object()], ids=["nan", "object"])
+async def test_what_is_not_json_is_a_final_error(value: Any) -> None:
+    """A model that returns no JSON would return none the next time either."""
+    gateway, puppet = Gateway(), Puppet()
+
+    async def act(input: Any, emit: Emit) -> Any:
+        return value
+
+    puppet.act = act
+    async with serving(gateway, [puppet]):
+        await gateway.greet()
+        await gateway.assign("t")
+        error = await gateway.expect(Error)
+    assert (error.error.code, error.retryable) == ("invalid_output", False)
+
+
+async def test_heartbeat_lists_tasks_that_gave_a_sign_of_life() -> None:
+    """A silent task is left out, so that the gateway can tell a hung model (R5)."""
+    gateway, puppet = Gateway(), Puppet()
+    speak = asyncio.Event()
+
+    async def act(input: Any, emit: Emit) -> Any:
+        while True:
+            await speak.wait()
+            speak.clear()
+            emit.alive()
+
+    puppet.act = act
+    async with serving(gateway, [puppet]):
+        await gateway.greet(heartbeat_s=0.02)
+        await gateway.assign("t")
+        while (await gateway.heartbeat()).progress != [("t", 1, 1)]:
+            pass
+        while (beat := await gateway.heartbeat()).progress:
+            pass
+        assert beat.memory > 0
+        speak.set()
+        while (await gateway.heartbeat()).progress != [("t", 1, 1)]:
+            pass
+
+
+async def test_fast_model_waits_for_a_slow_connection() -> None:
+    """A run gets no further ahead than the link's buffer and its own bound; nothing is lost by waiting."""
+    gateway, puppet = Gateway(), Puppet()
+    count = IN_PROCESS_BUFFER * 2
+    emitted = 0
+
+    async def act(input: Any, emit: Emit) -> Any:
+        nonlocal emitted
+        for _ in range(count):
+            await emit.chunk({"text": "."})
+            emitted += 1
+        return "done"
+
+    puppet.act = act
+    async with serving(gateway, [puppet]):
+        await gateway.greet()
+        await gateway.assign("t")
+        await until(lambda: emitted > IN_PROCESS_BUFFER)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert emitted <= IN_PROCESS_BUFFER + MAX_UNSENT_EVENTS
+        seqs = [(await gateway.expect(Chunk)).seq for _ in range(count)]
+        assert seqs == list(range(2, count + 2))
+        await gateway.expect(Result)
+
+
+async def test_lost_connection_frees_a_waiting_run() -> None:
+    """A run that waits for room goes on when there is no connection to wait for."""
+    gateway, puppet = Gateway(), Puppet()
+    count = IN_PROCESS_BUFFER * 2
+    puppet.act = speaker(*("." for _ in range(count)))
+    async with serving(gateway, [puppet]) as agent:
+        await gateway.greet()
+        await gateway.assign("t")
+        await until(lambda: puppet.running)
+        await gateway.hang_up()
+        await until(lambda: not agent.connected.is_set())
+        await until(lambda: not puppet.running)
+
+
+async def test_drain_lets_tasks_finish() -> None:
+    """New tasks are refused, running ones end and are confirmed, then the node says goodbye and leaves."""
+    gateway, puppet = Gateway(), Puppet()
+    async with serving(gateway, [puppet]) as agent:
+        await gateway.greet()
+        await gateway.assign("t")
+        await until(lambda: puppet.running)
+        await gateway.say(Drain(deadline_s=60))
+        await gateway.assign("u")
+        assert await gateway.expect(Refuse) == Refuse("u", 1, "draining")
+        puppet.go.set()
+        await gateway.expect(Result)
+        await gateway.say(Committed("t", 1))
+        await gateway.expect(Drained)
+        assert (await gateway.gone()).code == 1000
+        await agent.drain(0)
+
+
+async def test_drain_hands_back_what_does_not_finish() -> None:
+    """At the deadline the rest is stopped and handed back before the node leaves."""
+    gateway, puppet = Gateway(), Puppet()
+    async with serving(gateway, [puppet]) as agent:
+        await gateway.greet()
+        await gateway.assign("t")
+        await until(lambda: puppet.running)
+        draining = asyncio.create_task(agent.drain(0))
+        assert await gateway.expect(Refuse) == Refuse("t", 1, "drained")
+        await gateway.expect(Drained)
+        await draining
+    assert puppet.cancelled == 1
+
+
+async def test_drain_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that confirms nothing, or is not there, cannot keep a node from leaving."""
+    monkeypatch.setattr(agent_module, "_CONFIRM_WITHIN", 0.05)
+    gateway, puppet = Gateway(), Puppet()
+    puppet.go.set()
+    async with serving(gateway, [puppet]) as agent:
+        await gateway.greet()
+        await gateway.assign("t")
+        await gateway.expect(Result)
+        await agent.drain(1)
+
+
+async def test_refused_token_ends_the_node() -> None:
+    """A gateway's refusal is final and gives its reason; another close is not."""
+    gateway = Gateway()
+    agent = Agent("node", "1", [Puppet()], slots=1, connect=gateway.connect)
+    run = asyncio.create_task(agent.run())
+    await gateway.greet()
+    await gateway.hang_up(1012, "restarting")
+    await gateway.greet()
+    await gateway.hang_up(4401, "this token was revoked")
+    with pytest.raises(NodeRefused, match="revoked"):
+        await run
+
+
+async def test_unreachable_gateway_is_tried_again() -> None:
+    """Failures to connect are waited out."""
+    gateway, tries = Gateway(), 0
+
+    async def connect() -> Link:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise ConnectionRefusedError
+        return await gateway.connect()
+
+    async with serving(gateway, [Puppet()], connect=connect):
+        await gateway.greet()
+    assert tries == 3
+
+
+async def test_large_results_do_not_crowd_the_hello(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results the hello has no room for are announced as running and follow as messages."""
+    monkeypatch.setattr(agent_module, "_HELLO_DONE_BYTES", 300)
+    gateway, puppet = Gateway(), Puppet()
+    puppet.go.set()
+    async with serving(gateway, [puppet]):
+        await gateway.greet()
+        for task in ("a", "b"):
+            await gateway.assign(task, input="x" * 150)
+            await gateway.expect(Result)
+        await gateway.hang_up()
+        hello = await gateway.greet()
+        assert [done.task for done in hello.done] == ["a"]
+        assert hello.running == [("b", 1, 1)]
+        assert (await gateway.expect(Result)).task == "b"
+
+
+async def test_results_survive_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """A result spilled to disk is presented like any other."""
+    gateway, puppet = Gateway(), Puppet()
+    puppet.go.set()
+    async with serving(gateway, [puppet], spill_dir=tmp_path) as agent:
+        agent._outbox._max_memory = 0
+        await gateway.greet()
+        await gateway.assign("t", input="kept")
+        await gateway.expect(Result)
+        assert any(path.is_file() for path in tmp_path.rglob("*"))
+        await gateway.hang_up()
+        (done,) = (await gateway.greet()).done
+        assert isinstance(done, Result)
+        assert bytes(done.output) == b'"kept"'
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
