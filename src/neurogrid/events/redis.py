@@ -184,8 +184,11 @@ class RedisBus:
 
     async def _supervise(self) -> None:
         while True:
+            # In a task of its own: a failed TaskGroup can leave its task marked as being cancelled, and before
+            # Python 3.11.3 a time-out in such a task cancels it.
+            session = asyncio.create_task(self._session(), name="events-redis-session")
             try:
-                await self._session()
+                await session
             except* AWAY as group:
                 log.warning("redis_away", error=_reason(group))
             except* Exception:
