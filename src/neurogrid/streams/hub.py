@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ Recheck = Callable[[Iterable[Identity]], Awaitable[set[Identity]]]
 Stats = Callable[[], Awaitable[dict[str, Any]]]
 """Returns what the ``stats`` channel says."""
 
+_TASK = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 RECHECK_EVERY = 5.0
 TICK = 1.0
 """Seconds between retries of subscribers that wait for a snapshot or for the database."""
@@ -150,7 +152,7 @@ class Hub:
 
     async def check_owner(self, identity: Identity, task_id: str) -> None:
         """Raise ``NotFound`` unless the task exists and may be seen; which of the two stays unsaid."""
-        owner = await self._records.owner_of(task_id)
+        owner = await self._records.owner_of(task_id) if _TASK.fullmatch(task_id) else None
         if owner is None or not (owner == identity.user_id or identity.is_admin):
             raise NotFound("There is no such task.")
 

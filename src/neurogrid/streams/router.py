@@ -7,12 +7,12 @@ Both find what they need in the state of the application's lifespan: ``hub`` (``
 from __future__ import annotations
 
 from typing import Annotated, Any
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response, WebSocket
 
 from neurogrid.auth.deps import permitted
 from neurogrid.auth.policy import Identity, Permission
+from neurogrid.core.http.openapi import problems
 from neurogrid.protocol.events import START
 from neurogrid.streams.hub import Hub
 from neurogrid.streams.socket import Session
@@ -54,10 +54,10 @@ def hub_of(request: Request) -> Hub:
     tags=["tasks"],
     summary="Follow a task",
     response_class=Response,
-    responses=RESPONSES,
+    responses={**problems(400, 401, 403, 404), **RESPONSES},
 )
 async def events(
-    task_id: UUID,
+    task_id: str,
     identity: Annotated[Identity, Depends(permitted(Permission.TASKS_READ))],
     hub: Annotated[Hub, Depends(hub_of)],
     last_event_id: Annotated[
@@ -78,10 +78,10 @@ async def events(
     `task.completed`, `task.failed` or `task.canceled`.
     """
     cursor = parse_cursor(last_event_id, after)
-    await hub.check_owner(identity, str(task_id))
-    if cursor > START and await hub.is_over(str(task_id), cursor):
+    await hub.check_owner(identity, task_id)
+    if cursor > START and await hub.is_over(task_id, cursor):
         return Response(status_code=204)
-    return EventStream(hub, identity, str(task_id), cursor)
+    return EventStream(hub, identity, task_id, cursor)
 
 
 @router.websocket("/v1/ws")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 
 import msgspec
@@ -13,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from neurogrid.auth.policy import Identity, Permission
 from neurogrid.auth.service import AuthService
-from neurogrid.core.errors import GridError, NotFound, Unauthenticated
+from neurogrid.core.errors import GridError, Unauthenticated
 from neurogrid.protocol.events import START, EventId
 from neurogrid.streams.frames import message, websocket_event
 from neurogrid.streams.hub import Hub
@@ -23,7 +22,6 @@ log = structlog.get_logger(__name__)
 
 CHANNELS = ("system", "stats", "tasks", "task:<id>")
 SUBPROTOCOL = "bearer"
-_TASK = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHOWN = 80
 
 
@@ -229,8 +227,6 @@ class Session:
             cursor = START if after is None else EventId.parse(after)
         except ValueError as error:
             raise Refusal("bad_cursor", f"`after`: {error}.") from error
-        if not _TASK.fullmatch(task_id):
-            raise NotFound("There is no such task.")
         await self._hub.check_owner(identity, task_id)
         self._leave(channel)
         self._say("subscribed", channel=channel)

@@ -102,7 +102,7 @@ CHAOS = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     seed=st.integers(0, 2**32), chaos=CHAOS, clients=st.integers(1, 4), buffer=st.sampled_from([2, 8, 256])
 )
