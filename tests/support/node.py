@@ -118,8 +118,12 @@ class Gateway:
 
     async def say(self, message: Message) -> None:
         """Send a message to the node."""
+        await self.send_raw(encode(message))
+
+    async def send_raw(self, frame: bytes) -> None:
+        """Send a frame, be it a message or not."""
         assert self._link is not None
-        await self._link.send(encode(message))
+        await self._link.send(frame)
 
     async def assign(
         self, task: str, attempt: int = 1, *, model: str = "puppet", input: Any = "hi", timeout_s: float = 60

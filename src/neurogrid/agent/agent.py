@@ -48,7 +48,7 @@ _HELLO_DONE_BYTES = 8 * 1024 * 1024
 _CONFIRM_WITHIN = 5.0
 """How long a drained node waits for its last results to be confirmed."""
 
-_log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class Agent:
@@ -109,14 +109,14 @@ class Agent:
             await self._left.wait()
             return
         self._draining = self._work.closed = True
-        _log.info("draining", running=self._work.running, deadline=deadline)
+        log.info("agent.draining", running=self._work.running, deadline=deadline)
         await self._work.settle(deadline)
         try:
             async with asyncio.timeout(_CONFIRM_WITHIN):
                 await self._outbox.emptied()
                 await self._say_goodbye()
         except TimeoutError:
-            _log.warning("leaving with results that no gateway confirmed")
+            log.warning("agent.results_unconfirmed")
         if self._serving is not None:
             self._serving.cancel()
             await asyncio.wait({self._serving})
@@ -127,7 +127,7 @@ class Agent:
             try:
                 await self._converse(await self._connect())
             except OSError as error:
-                _log.warning("no connection to a gateway", error=str(error))
+                log.warning("agent.no_connection", error=str(error))
             except NodeRefused as refusal:
                 return refusal
             await asyncio.sleep(self._backoff.next())
@@ -186,7 +186,7 @@ class Agent:
 
     async def _attend(self, link: Link, welcome: Welcome, presented: set[Execution]) -> None:
         if self._session not in {None, welcome.session}:
-            _log.warning("the session was lost, the gateway decides what goes on", session=self._session)
+            log.warning("agent.session_lost", session=self._session)
         self._session = welcome.session
         self._backoff.reset()
         sender = Sender(self._outbox)
@@ -195,7 +195,7 @@ class Agent:
             sender.ready(attempt)
         self._work.sender = sender
         self.connected.set()
-        _log.info("connected", node_id=welcome.node_id, session=welcome.session)
+        log.info("agent.connected", node_id=welcome.node_id, session=welcome.session)
         await _first_to_end(self._listen(link), sender.run(link), self._beat(sender, welcome.heartbeat_s))
 
     async def _beat(self, sender: Sender, interval: float) -> None:
@@ -212,7 +212,7 @@ class Agent:
             try:
                 message = decode_to_node(frame)
             except BadMessage as error:
-                _log.error("the gateway sent what is no message", error=str(error))
+                log.error("agent.bad_message", error=str(error))
                 continue
             if message is not None:
                 self._handle(message)
@@ -231,7 +231,7 @@ class Agent:
                 self._work.closed = True
                 self._work.group.create_task(self.drain(message.deadline_s))
             case _:
-                _log.warning("unexpected message", type=type(message).__name__)
+                log.warning("agent.unexpected_message", type=type(message).__name__)
 
     async def _say_goodbye(self) -> None:
         if self._work.sender is not None:

@@ -14,7 +14,7 @@ from neurogrid.protocol.messages import Execution
 
 MAX_MEMORY = 64 * 1024 * 1024
 
-_log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class Outbox:
@@ -77,7 +77,7 @@ class Outbox:
         try:
             path = await asyncio.to_thread(self._write, key, frame)
         except OSError as error:
-            _log.warning("cannot spill an outcome to disk, keeping it in memory", error=str(error))
+            log.warning("agent.spill_failed", error=str(error))
             return
         if self._entries.get(key) is frame:
             self._entries[key] = path

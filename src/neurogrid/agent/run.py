@@ -17,7 +17,7 @@ MAX_OUTPUT = 16 * 1024 * 1024
 """Bytes; what a gateway accepts at most."""
 _MAX_MESSAGE = 500
 
-_log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 _decode = msgspec.json.Decoder().decode
 
 
@@ -39,7 +39,7 @@ async def run_task(runner: Runner, order: Assign, attempt: Attempt) -> Result | 
         if limit.expired():
             late = TaskError("timeout", f"the run took longer than {order.timeout_s:g} s", retryable=True)
             return _failed(attempt, started, late)
-        _log.exception("model failed", model=order.model, task=order.task, attempt=order.attempt)
+        log.exception("task.model_failed", model=order.model, task=order.task, attempt=order.attempt)
         return _failed(attempt, started, _defect(f"{type(error).__name__}: {error}"))
     return Result(
         task=order.task,

@@ -17,7 +17,7 @@ from neurogrid.runners.base import Runner
 
 _STOP_WITHIN = 5.0
 
-_log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -141,6 +141,6 @@ class Workload:
         return "unknown model" if served is None else "busy"
 
     def _refuse(self, key: Execution, reason: str) -> None:
-        _log.info("handed a task back", task=key[0], attempt=key[1], reason=reason)
+        log.info("agent.handed_back", task=key[0], attempt=key[1], reason=reason)
         if self.sender is not None:
             self.sender.post(Refuse(*key, reason))

@@ -17,7 +17,7 @@ from neurogrid.runners.language import Language
 from neurogrid.runners.sentiment import Sentiment
 from neurogrid.runners.text_generation import SmolLM2
 
-_log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 DEBUG_PREFIX = "debug."
 
@@ -75,7 +75,7 @@ async def close_all(runners: Iterable[Runner]) -> None:
     results = await asyncio.gather(*(runner.close() for runner in order), return_exceptions=True)
     for runner, result in zip(order, results, strict=True):
         if isinstance(result, Exception):
-            _log.error("model did not close", model=runner.spec.name, exc_info=result)
+            log.error("model.close_failed", model=runner.spec.name, exc_info=result)
 
 
 async def _load(runner: Runner, on_load: OnLoad) -> str | None:
@@ -87,13 +87,13 @@ async def _load(runner: Runner, on_load: OnLoad) -> str | None:
     except ModelUnavailable as error:
         reason = str(error)
     except Exception as error:  # noqa: BLE001  one model's defect must not keep a node from serving the others
-        _log.exception("model failed to load", model=name)
+        log.exception("model.load_failed", model=name)
         reason = f"{type(error).__name__}: {error}"
     else:
         seconds = round(asyncio.get_running_loop().time() - started, 3)
-        _log.info("model loaded", model=name, version=runner.spec.version, seconds=seconds)
+        log.info("model.loaded", model=name, version=runner.spec.version, seconds=seconds)
         on_load(name, LoadState.READY, "")
         return None
-    _log.warning("model unavailable", model=name, reason=reason)
+    log.warning("model.unavailable", model=name, reason=reason)
     on_load(name, LoadState.UNAVAILABLE, reason)
     return reason

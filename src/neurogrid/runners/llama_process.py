@@ -23,7 +23,7 @@ _STOP_TIMEOUT = 2.0
 """A cancelled generation ends within one token, a prompt within one batch; past this the child is killed."""
 _TAIL = 20
 
-_log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class LlamaProcess:
             await self._send({"generate": body})
             reply = await self._follow(on_text, on_alive)
         except _ChildDiedError as error:
-            _log.warning("llama child died", status=str(error), output=list(self._tail))
+            log.warning("llama.died", status=str(error), output=list(self._tail))
             await self.close()
             msg = f"the model's process died ({error}); the next attempt gets a new one"
             raise TaskError("model_crashed", msg, retryable=True) from error
@@ -145,7 +145,7 @@ class LlamaProcess:
                     if "end" in reply or "error" in reply:
                         return
         except (_ChildDiedError, TimeoutError):
-            _log.warning("llama child does not stop generating, killing it", pid=self.pid)
+            log.warning("llama.does_not_stop", pid=self.pid)
             await self.close()
         except asyncio.CancelledError:
             await self.close()
@@ -181,7 +181,7 @@ class LlamaProcess:
         while line := await process.stderr.readline():
             text = line.decode(errors="replace").rstrip()
             self._tail.append(text)
-            _log.debug("llama child says", text=text)
+            log.debug("llama.says", text=text)
 
 
 class _ChildDiedError(Exception):

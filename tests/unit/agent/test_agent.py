@@ -20,12 +20,15 @@ from neurogrid.protocol.messages import (
     Drain,
     Drained,
     Error,
+    Log,
+    Metric,
     Refuse,
     Refused,
     Release,
     Resend,
     Result,
     Snapshot,
+    TaskProgress,
     Usage,
 )
 from neurogrid.runners.base import Emit, Output, TaskError
@@ -331,6 +334,47 @@ async def test_what_is_not_json_is_a_final_error(value: Any) -> None:
         await gateway.assign("t")
         error = await gateway.expect(Error)
     assert (error.error.code, error.retryable) == ("invalid_output", False)
+
+
+async def test_every_kind_of_event_travels() -> None:
+    """Progress, metrics and log lines are numbered like chunks and keep their data."""
+    gateway, puppet = Gateway(), Puppet()
+
+    async def act(input: Any, emit: Emit) -> Any:
+        await emit.progress(1, 4, "loading")
+        await emit.metric(loss=0.5)
+        await emit.log("watch out", "warning")
+        await emit.chunk([1, 2])
+        return emit.attempt
+
+    puppet.act = act
+    async with serving(gateway, [puppet]):
+        await gateway.greet()
+        await gateway.assign("t", 7)
+        events = [await gateway.receive() for _ in range(5)]
+    assert [type(event) for event in events] == [TaskProgress, Metric, Log, Chunk, Result]
+    raw = [bytes(event.data) for event in events if isinstance(event, TaskProgress | Metric | Log | Chunk)]
+    assert raw == [
+        b'{"done":1,"total":4,"message":"loading"}',
+        b'{"loss":0.5}',
+        b'{"level":"warning","message":"watch out"}',
+        b"[1,2]",
+    ]
+    assert isinstance(events[-1], Result)
+    assert (events[-1].seq, bytes(events[-1].output)) == (5, b"7")
+
+
+async def test_garbage_and_news_are_survived() -> None:
+    """Frames that are no messages, and messages of a later release, change nothing."""
+    gateway, puppet = Gateway(), Puppet()
+    puppet.go.set()
+    async with serving(gateway, [puppet]):
+        await gateway.greet()
+        for frame in (b"{", b'{"type":"assign"}', b'{"type":"sing","song":"la"}'):
+            await gateway.send_raw(frame)
+        await gateway.assign("t")
+        await gateway.expect(Result)
+    assert gateway.connections == 1
 
 
 async def test_heartbeat_lists_tasks_that_gave_a_sign_of_life() -> None:
