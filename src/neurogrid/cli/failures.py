@@ -23,6 +23,9 @@ _MODULE_EXIT_CODES: Final = {
     ("neurogrid.core.errors", "Unavailable"): UNREACHABLE,
     ("neurogrid.core.errors", "GridError"): REFUSED,
     ("neurogrid.core.migrations", "MigrationLocked"): UNREACHABLE,
+    ("sqlalchemy.exc", "DBAPIError"): UNREACHABLE,
+    ("sqlalchemy.exc", "ArgumentError"): REFUSED,
+    ("asyncpg.exceptions._base", "PostgresError"): UNREACHABLE,
     ("neurogrid.core.migrations", "SchemaDrift"): REFUSED,
     ("neurogrid.runners.weights", "PullError"): UNREACHABLE,
     ("neurogrid.runners.base", "ModelUnavailable"): REFUSED,
@@ -82,6 +85,8 @@ def _known(error: Exception) -> int | None:
         code = _MODULE_EXIT_CODES.get((kind.__module__, kind.__name__))
         if code is not None:
             return code
+    if isinstance(error, ConnectionError):
+        return UNREACHABLE
     return REFUSED if isinstance(error, OSError) else None
 
 
@@ -90,10 +95,11 @@ def _is_library_error(error: Exception) -> bool:
 
 
 def _text(error: Exception) -> str:
-    detail = getattr(error, "detail", None) or str(error)
-    fields = [f"{each.field}: {each.message}" for each in getattr(error, "errors", ())]
-    new = [line for line in fields if line not in detail]
-    return "\n  ".join([detail, *new])
+    detail = getattr(error, "detail", None) or str(getattr(error, "orig", None) or error)
+    if not isinstance(detail, str):  # SQLAlchemy's errors have a list of this name
+        detail = str(getattr(error, "orig", error))
+    fields = [each for each in getattr(error, "errors", ()) if each.field not in detail]
+    return "\n  ".join([detail, *(f"{each.field}: {each.message}" for each in fields)])
 
 
 def _hint(error: Exception) -> str:

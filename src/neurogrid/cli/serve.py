@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -73,12 +74,13 @@ def application() -> FastAPI:
     return create_app(settings)
 
 
-def configure_logging(settings: Settings) -> None:
-    """Send the logs of a server process to stdout."""
+def configure_logging(settings: Settings, *, quiet: bool = False) -> None:
+    """Send the logs of a server process to stdout; ``quiet``: only warnings, unless the settings say."""
     from neurogrid.core import logging
 
+    level = "WARNING" if quiet and "log_level" not in settings.model_fields_set else settings.log_level
     try:
-        logging.configure(settings.log_level, json=settings.log_json, stream=sys.stdout)
+        logging.configure(level, json=settings.log_json, stream=sys.stdout)
     except ValueError as error:
         raise Failure(str(error)) from None
 
@@ -106,23 +108,31 @@ def url_of(listener: socket.socket) -> str:
 
 
 def run_server(
-    app: FastAPI, settings: Settings, listener: socket.socket, on_stop: Callable[[], None] | None = None
+    app: FastAPI,
+    settings: Settings,
+    listener: socket.socket,
+    on_start: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve ``app`` until SIGTERM or Ctrl-C, then stop gracefully and return.
 
-    ``on_stop`` is called in the signal handler, before connections are waited for. Raises ``Failure`` when the
-    app does not start.
+    ``on_start`` is called when requests are answered. Raises ``Failure`` when the app does not start.
     """
     import uvicorn
 
     class Server(uvicorn.Server):
-        """Does not send itself the signal again at the end: a graceful stop is a success."""
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                on_start()
 
-        def handle_exit(self, sig: int, frame: Any) -> None:
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Live streams would be waited for in vain: the app ends them, if it is told before that.
+            getattr(app.state, "stop_accepting", lambda: None)()
+            await super().shutdown(sockets)
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             super().handle_exit(sig, frame)
-            self._captured_signals.clear()
-            if on_stop is not None:
-                on_stop()
+            self._captured_signals.clear()  # or it would kill us at the end: a graceful stop is a success
 
     server = Server(_server_config(app, settings))
     server.run(sockets=[listener])

@@ -1,8 +1,32 @@
-"""``neurogrid up``: everything in one process."""
+"""``neurogrid up``: gateway, node and data in one process, with nothing to configure (OPS-1)."""
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from neurogrid.cli import screen
+from neurogrid.cli.failures import Failure
+from neurogrid.cli.models import MODELS_DIR
+from neurogrid.cli.node import build_runners
+from neurogrid.cli.options import DataDir
+from neurogrid.cli.serve import configure_logging, listen, run_server, url_of
+from neurogrid.cli.service import load_settings
+
+if TYPE_CHECKING:
+    from neurogrid.cli.embedded import EmbeddedNode
+    from neurogrid.core.settings import Settings
+    from neurogrid.runners.catalog import LoadState
+
+NODE_NAME = "embedded"
 
 
 def register(app: typer.Typer) -> None:
@@ -10,5 +34,125 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
 
 
-def up() -> None:
-    """Run a whole NeuroGrid here."""
+def up(
+    servers: Annotated[
+        bool,
+        typer.Option("--servers", help="On a private PostgreSQL and Valkey instead of SQLite and memory."),
+    ] = False,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 picks a free one.", show_default="8000")] = None,
+    data_dir: DataDir = None,
+    no_node: Annotated[bool, typer.Option("--no-node", help="Run no models here.")] = False,
+    models: Annotated[
+        str | None, typer.Option(help="What to serve, separated by commas.", show_default="all")
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option(help="Tasks at once.", show_default="number of cores", min=1)
+    ] = None,
+    debug_models: Annotated[
+        bool | None, typer.Option("--debug-models", help="Serve debug.echo, debug.sleep and debug.fail, too.")
+    ] = None,
+    models_dir: Annotated[
+        Path | None, typer.Option(help="Where weights lie.", show_default="`models` in the data directory")
+    ] = None,
+) -> None:
+    """Run a whole NeuroGrid here: gateway, node and models, with its data in one directory.
+
+    It migrates itself and makes a first admin, whose key the other commands find. Stop it by Ctrl-C.
+
+    Examples:
+
+        neurogrid up
+
+        neurogrid up --servers --port 9000 --data-dir ./grid
+    """
+    settings = load_settings(host=host, port=port, data_dir=data_dir, debug_models=debug_models)
+    configure_logging(settings, quiet=sys.stdout.isatty())
+    with ExitStack() as stack:
+        stack.enter_context(_only_one(settings.data_dir))
+        listener = stack.enter_context(listen(settings.host, settings.port))
+        if servers:
+            settings = _with_servers(settings, stack)
+        url = url_of(listener)
+        credentials = _prepare(settings, url)
+        node = None if no_node else _node(settings, models, slots, models_dir)
+        from neurogrid.app import create_app
+
+        app = create_app(settings, node.companion() if node else None)
+        run_server(app, settings, listener, lambda: _welcome(url, credentials))
+    screen.note("stopped")
+
+
+@contextmanager
+def _only_one(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory. Raises ``Failure`` when another process has it."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (data_dir / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            hint = "Stop it, or give this one another directory by --data-dir."
+            raise Failure(f"a `neurogrid up` runs on {data_dir} already", hint=hint) from None
+        yield
+
+
+def _with_servers(settings: Settings, stack: ExitStack) -> Settings:
+    from pydantic import SecretStr
+
+    from neurogrid.cli.servers import running_servers
+
+    with screen.status("starting PostgreSQL and Valkey …"):
+        found = stack.enter_context(running_servers(settings.data_dir / "servers"))
+    return settings.model_copy(
+        update={"database_url": SecretStr(found.database_url), "redis_url": SecretStr(found.redis_url)}
+    )
+
+
+def _prepare(settings: Settings, url: str) -> Path:
+    """Migrate, make the first admin, and return the path of its credentials."""
+    from neurogrid.auth.service import AuthService
+    from neurogrid.cli.first_admin import ensure_credentials
+    from neurogrid.core import migrations
+    from neurogrid.core.db import Database
+
+    with screen.status("migrating the database …"):
+        migrations.upgrade(settings.effective_database_url)
+
+    async def ensure() -> Path:
+        database = Database(settings.effective_database_url)
+        try:
+            return await ensure_credentials(AuthService(database), settings.data_dir, url)
+        finally:
+            await database.close()
+
+    return asyncio.run(ensure())
+
+
+def _node(settings: Settings, models: str | None, slots: int | None, models_dir: Path | None) -> EmbeddedNode:
+    from neurogrid.cli.embedded import EmbeddedNode
+
+    return EmbeddedNode(
+        name=NODE_NAME,
+        runners=build_runners(
+            models, models_dir or settings.data_dir / MODELS_DIR, debug=settings.debug_models
+        ),
+        slots=slots or os.cpu_count() or 1,
+        spill_dir=settings.data_dir / "spill",
+        grace=settings.grid.shutdown_grace,
+        on_load=_show_loading,
+    )
+
+
+def _show_loading(name: str, state: LoadState, reason: str) -> None:
+    typer.echo(f"  {name}: {state}{f' ({reason})' if reason else ''}", err=True)
+
+
+def _welcome(url: str, credentials: Path) -> None:
+    typer.secho(f"NeuroGrid is up at {url}", fg="green", bold=True, err=True)
+    for line in (
+        f"  API documents  {url}/docs",
+        f"  credentials    {credentials}",
+        '  first task     neurogrid task submit smollm2-135m --input "Name three uses of a paper clip." --watch',
+        "  stop           Ctrl-C",
+    ):
+        typer.echo(line, err=True)

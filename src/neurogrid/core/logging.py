@@ -28,6 +28,7 @@ _SECRET_VALUE = re.compile(r"\bngn?_[A-Za-z0-9_-]{8,}|(?<=Bearer )\S+|(?<=://)[^
 _QUIET: Final = {
     "sqlalchemy": logging.WARNING,
     "aiosqlite": logging.WARNING,
+    "alembic.runtime.plugins": logging.WARNING,
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
     "asgi_correlation_id": logging.ERROR,  # says so whenever a caller's request id is replaced
