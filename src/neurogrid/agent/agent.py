@@ -212,7 +212,7 @@ class Agent:
             try:
                 message = decode_to_node(frame)
             except BadMessage as error:
-                log.error("agent.bad_message", error=str(error))
+                log.warning("agent.bad_message", error=str(error))
                 continue
             if message is not None:
                 self._handle(message)

@@ -35,7 +35,7 @@ async def run_task(runner: Runner, order: Assign, attempt: Attempt) -> Result | 
         if _was_cancelled():
             raise
         return _failed(attempt, started, _defect("the model cancelled itself"))
-    except Exception as error:  # noqa: BLE001  a model's defect ends its task, never the node
+    except Exception as error:  # a model's defect ends its task, never the node
         if limit.expired():
             late = TaskError("timeout", f"the run took longer than {order.timeout_s:g} s", retryable=True)
             return _failed(attempt, started, late)

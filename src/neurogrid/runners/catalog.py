@@ -86,7 +86,7 @@ async def _load(runner: Runner, on_load: OnLoad) -> str | None:
         await runner.load()
     except ModelUnavailable as error:
         reason = str(error)
-    except Exception as error:  # noqa: BLE001  one model's defect must not keep a node from serving the others
+    except Exception as error:  # one model's defect must not keep a node from serving the others
         log.exception("model.load_failed", model=name)
         reason = f"{type(error).__name__}: {error}"
     else:
