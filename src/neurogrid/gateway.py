@@ -14,7 +14,6 @@ from neurogrid.core.ids import new_id
 from neurogrid.core.settings import Settings
 from neurogrid.dispatch.attach import NodeGate
 from neurogrid.dispatch.attempts import Attempts
-from neurogrid.dispatch.outputs import OutputStore
 from neurogrid.dispatch.service import CONTROL, WAKE, Dispatcher
 from neurogrid.dispatch.watch import Watch
 from neurogrid.events.factory import make_bus
@@ -22,6 +21,7 @@ from neurogrid.events.states import StateEvents
 from neurogrid.nodes.service import NodeService
 from neurogrid.nodes.store import NodeStore
 from neurogrid.queue.build import make_journal
+from neurogrid.queue.outputs import OutputStore
 from neurogrid.queue.policy import RetryPolicy
 from neurogrid.queue.upkeep import Upkeep
 from neurogrid.queue.views import QueueViews

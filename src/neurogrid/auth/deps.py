@@ -50,6 +50,8 @@ class permitted(SecurityBase):  # noqa: N801 - reads as a function: Depends(perm
             error.headers.update(_CHALLENGE)
             raise
         if not identity.may(self.permission):
-            msg = f"This takes the permission {self.permission}, which the role {identity.role} does not have."
+            msg = (
+                f"This takes the permission {self.permission}, which the role {identity.role} does not have."
+            )
             raise Forbidden(msg)
         return identity

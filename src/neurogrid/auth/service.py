@@ -76,7 +76,9 @@ class AuthService:
             .join(ApiKey, ApiKey.user_id == User.id)
             .where(ApiKey.id.in_({identity.key_id for identity in held}), *_valid(now()))
         )
-        return held & {Identity(row["id"], row["key_id"], Role(row["role"]), Tier(row["tier"])) for row in rows}
+        return held & {
+            Identity(row["id"], row["key_id"], Role(row["role"]), Tier(row["tier"])) for row in rows
+        }
 
     async def create_user(self, email: str, role: Role, tier: Tier, password: str | None) -> str:
         """Create an account and return its id. Raises ``Invalid`` or ``Conflict``."""

@@ -82,7 +82,9 @@ class LiveSettings(_Section):
     max_subscriptions: int = Field(1000, gt=0, description="Channels one connection may follow.")
     connections_per_user: int = Field(1000, gt=0, description="Live connections of one user (4429).")
     max_message: int = Field(64 * KIB, gt=0, description="Largest message a client may send.")
-    messages_per_second: float = Field(50.0, gt=0, description="Messages a client may send, lastingly (4429).")
+    messages_per_second: float = Field(
+        50.0, gt=0, description="Messages a client may send, lastingly (4429)."
+    )
     message_burst: int = Field(1500, gt=0, description="Messages a client may send at once.")
     waiter_poll: Seconds = Field(5.0, description="How often awaited tasks are looked up (R24).")
     waiter_poll_alone: Seconds = Field(0.5, description="The same while Redis is away.")

@@ -120,9 +120,14 @@ class NodeGate:
             else:
                 await self._dispatcher.requeue(
                     Requeue(
-                        task.task, task.attempt, Status.QUEUED, Charge.NONE, "handed_back",
-                        guard=Guard.HELD, session=connection.session,
-                    )  # fmt: skip
+                        task.task,
+                        task.attempt,
+                        Status.QUEUED,
+                        Charge.NONE,
+                        "handed_back",
+                        guard=Guard.HELD,
+                        session=connection.session,
+                    )
                 )
         for task_id, attempt in running:
             if (task_id, attempt) not in held:

@@ -8,7 +8,6 @@ import orjson
 import structlog
 
 from neurogrid.dispatch.connection import NodeConnection, Running
-from neurogrid.dispatch.outputs import OutputStore
 from neurogrid.dispatch.service import Dispatcher
 from neurogrid.protocol.events import EventId, EventType, make_event
 from neurogrid.protocol.messages import (
@@ -29,6 +28,7 @@ from neurogrid.protocol.messages import (
 )
 from neurogrid.queue.journal import RowRefused
 from neurogrid.queue.ops import Finish, Finished, Guard, Requeue
+from neurogrid.queue.outputs import OutputStore
 from neurogrid.queue.policy import Charge, Charges, RetryPolicy, Status
 
 log = structlog.get_logger(__name__)
@@ -111,9 +111,14 @@ class Attempts:
         apart = await self._outputs.put_apart(message.task, message.attempt, output)
         return await self._finish(
             Finish(
-                message.task, message.attempt, Status.COMPLETED, message.seq + 1,
-                output=None if apart else output, output_apart=apart, usage=message.usage,
-            )  # fmt: skip
+                message.task,
+                message.attempt,
+                Status.COMPLETED,
+                message.seq + 1,
+                output=None if apart else output,
+                output_apart=apart,
+                usage=message.usage,
+            )
         )
 
     async def _fail(self, message: Error, running: Running | None) -> bool:
@@ -125,9 +130,14 @@ class Attempts:
             return await self._finish(_failed(message, message.error, dead=message.retryable))
         answer = await self._dispatcher.requeue(
             Requeue(
-                message.task, message.attempt, again.status, again.charge, "error",
-                delay=again.delay, error=_error_json(message.error),
-            )  # fmt: skip
+                message.task,
+                message.attempt,
+                again.status,
+                again.charge,
+                "error",
+                delay=again.delay,
+                error=_error_json(message.error),
+            )
         )
         return answer is not None
 
@@ -160,17 +170,28 @@ class Attempts:
         connection.end(running)
         await self._dispatcher.requeue(
             Requeue(
-                message.task, message.attempt, Status.QUEUED, Charge.NONE, message.reason or "handed_back",
-                guard=Guard.HELD, session=connection.session,
-            )  # fmt: skip
+                message.task,
+                message.attempt,
+                Status.QUEUED,
+                Charge.NONE,
+                message.reason or "handed_back",
+                guard=Guard.HELD,
+                session=connection.session,
+            )
         )
 
 
 def _failed(message: Result | Error, failure: Failure, *, dead: bool = False) -> Finish:
     return Finish(
-        message.task, message.attempt, Status.FAILED, message.seq + 1,
-        error=_error_json(failure), charge=Charge.ERROR, dead_letter=dead, usage=message.usage,
-    )  # fmt: skip
+        message.task,
+        message.attempt,
+        Status.FAILED,
+        message.seq + 1,
+        error=_error_json(failure),
+        charge=Charge.ERROR,
+        dead_letter=dead,
+        usage=message.usage,
+    )
 
 
 def _error_json(failure: Failure) -> str:

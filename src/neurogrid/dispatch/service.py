@@ -86,9 +86,21 @@ class Dispatcher:
             return
         if answer.status is Status.RUNNING and op.session is not None:
             claimed = Claimed(
-                op.id, op.owner, op.lane, op.model, 1, 0, 0, op.max_attempts, op.input, op.parameters,
-                op.timeout_s, op.deadline, answer.created_at, op.session.id,
-            )  # fmt: skip
+                op.id,
+                op.owner,
+                op.lane,
+                op.model,
+                1,
+                0,
+                0,
+                op.max_attempts,
+                op.input,
+                op.parameters,
+                op.timeout_s,
+                op.deadline,
+                answer.created_at,
+                op.session.id,
+            )
             self._start(connection, claimed, time.monotonic())
         else:
             self.arrived(op.lane)
@@ -180,9 +192,7 @@ class Dispatcher:
     def _start(self, connection: NodeConnection | None, claimed: Claimed, since: float) -> None:
         """Hand a committed attempt to its node."""
         charges = Charges(claimed.errors, claimed.losses, claimed.max_attempts)
-        running = Running(
-            claimed.task, claimed.attempt, claimed.owner, claimed.lane, claimed.model, charges
-        )
+        running = Running(claimed.task, claimed.attempt, claimed.owner, claimed.lane, claimed.model, charges)
         current = connection is not None and self.connections.get(claimed.session) is connection
         if connection is None or not current or not connection.connected:
             # It left in the meantime. Should it come back first, it will not know the task (R7).
@@ -191,9 +201,13 @@ class Dispatcher:
             return
         connection.begin(running)
         assign = Assign(
-            claimed.task, claimed.attempt, claimed.model,
-            msgspec.Raw(claimed.input.encode()), msgspec.Raw(claimed.parameters.encode()), claimed.timeout_s,
-        )  # fmt: skip
+            claimed.task,
+            claimed.attempt,
+            claimed.model,
+            msgspec.Raw(claimed.input.encode()),
+            msgspec.Raw(claimed.parameters.encode()),
+            claimed.timeout_s,
+        )
         self.background.spawn(self._assign(connection, running, assign, since), "dispatch.assign")
 
     async def _assign(
@@ -209,9 +223,14 @@ class Dispatcher:
     async def _hand_back(self, running: Running, session: SessionRef) -> None:
         await self.requeue(
             Requeue(
-                running.task, running.attempt, Status.QUEUED, Charge.NONE, "handed_back",
-                guard=Guard.HELD, session=session,
-            )  # fmt: skip
+                running.task,
+                running.attempt,
+                Status.QUEUED,
+                Charge.NONE,
+                "handed_back",
+                guard=Guard.HELD,
+                session=session,
+            )
         )
 
     async def requeue(self, op: Requeue) -> Requeued | None:

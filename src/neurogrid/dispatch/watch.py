@@ -72,9 +72,14 @@ class Watch:
             return  # the node may come back with it; the lease decides
         await self._dispatcher.requeue(
             Requeue(
-                task.task, task.attempt, Status.QUEUED, Charge.NONE, "handed_back",
-                guard=Guard.HELD, session=connection.session,
-            )  # fmt: skip
+                task.task,
+                task.attempt,
+                Status.QUEUED,
+                Charge.NONE,
+                "handed_back",
+                guard=Guard.HELD,
+                session=connection.session,
+            )
         )
 
     def _forget_gone(self, connections: dict[str, NodeConnection]) -> None:

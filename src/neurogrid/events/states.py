@@ -63,9 +63,7 @@ class StateEvents:
     def canceled(self, answer: Canceled) -> None:
         """Say that a task was cancelled."""
         identifier = opening(answer.attempt)
-        self._emit(
-            answer.owner, answer.task, identifier, EventType.CANCELED, eventdata.CANCELED, answer.at
-        )
+        self._emit(answer.owner, answer.task, identifier, EventType.CANCELED, eventdata.CANCELED, answer.at)
 
     def finished(self, op: Finish, answer: Finished) -> None:
         """Say how a task ended."""

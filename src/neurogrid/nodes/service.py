@@ -155,4 +155,3 @@ class ModelSpecName(msgspec.Struct):
     """Only the name of a model spec; the rest is skipped when decoding."""
 
     name: str
-

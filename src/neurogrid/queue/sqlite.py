@@ -32,7 +32,9 @@ from neurogrid.queue.ops import (
 from neurogrid.queue.policy import Charge, Status
 from neurogrid.queue.writer import ConnectionLost, RowRejected, Transient
 
-EVENT = "INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data) VALUES (?,?,?,?,?,?,?,?)"
+EVENT = (
+    "INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data) VALUES (?,?,?,?,?,?,?,?)"
+)
 RENEW = "UPDATE node_sessions SET lease_until = ? WHERE id = ? AND gen = ?"
 FINISH = """
 UPDATE tasks SET status = ?, final_seq = ?, output = ?, output_apart = ?, error = ?, errors = errors + ?,
@@ -271,4 +273,3 @@ class _Transaction:
         # RETURNING needs every row fetched before the statement counts as finished.
         rows = self._execute(statement, parameters).fetchall()
         return rows[0] if rows else None
-

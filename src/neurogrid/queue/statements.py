@@ -140,7 +140,7 @@ SELECT id::text, owner_id::text, lane, model, attempt, errors, losses, max_attem
        timeout_s, deadline, started_at, session_id::text, write_id::text FROM upd
 """
 
-CLAIMED_BEFORE = f"""
+CLAIMED_BEFORE = """
 SELECT t.id::text, t.owner_id::text, lane, model, attempt, errors, losses, max_attempts, input, parameters,
        timeout_s, deadline, started_at, session_id::text, write_id::text
 FROM tasks t JOIN unnest($1::uuid[], $2::uuid[]) AS d(session_id, write_id) USING (session_id, write_id)

@@ -62,7 +62,10 @@ class TaskSubmit(BaseModel):
         None, gt=0, le=MAX_TIMEOUT, description="Seconds an attempt may run before it fails."
     )
     max_attempts: int | None = Field(
-        None, ge=1, le=100, description="How often the task may be tried when it fails in a way that may pass."
+        None,
+        ge=1,
+        le=100,
+        description="How often the task may be tried when it fails in a way that may pass.",
     )
 
 
