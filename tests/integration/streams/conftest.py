@@ -132,7 +132,11 @@ async def running_gateway(live: LiveSettings) -> AsyncIterator[Gateway]:
     problems.install(app)
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, ws="websockets-sansio", log_level="error", ws_ping_interval=live.heartbeat, ws_per_message_deflate=False
+        app,
+        ws="websockets-sansio",
+        log_level="error",
+        ws_ping_interval=live.heartbeat,
+        ws_per_message_deflate=False,
     )
     server = uvicorn.Server(config)
     # As the `serve` command does: open streams end when the server is told to stop.

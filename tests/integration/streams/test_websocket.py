@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,15 +41,13 @@ class Client:
         await self.say(**message)
         return await self.hear()
 
-    async def close_code(self) -> int:
+    async def close_code(self) -> int | None:
         """Read to the end; return the code the server closed with."""
         async with asyncio.timeout(PATIENCE):
-            while True:
-                try:
+            with contextlib.suppress(ConnectionClosed):
+                while True:
                     await self.connection.recv()
-                except ConnectionClosed as closed:
-                    assert closed.rcvd is not None
-                    return closed.rcvd.code
+            return self.connection.close_code
 
 
 @asynccontextmanager
@@ -151,7 +150,7 @@ async def test_foreign_and_unknown_tasks_look_the_same(gateway: Gateway) -> None
         assert (await admin.ask(type="subscribe", channel=f"task:{task}"))["type"] == "subscribed"
 
 
-MALFORMED = [
+MALFORMED: list[tuple[str | bytes, str]] = [
     ("{", "malformed"),
     ("[1]", "malformed"),
     ("null", "malformed"),
@@ -161,7 +160,7 @@ MALFORMED = [
     ('{"type":"subscribe","channel":["tasks"]}', "malformed"),
     ("[" * 50_000, "malformed"),
     ('{"x":' * 9_000, "malformed"),
-    ('{"type":"ping","x":"\\ud800"}', "malformed"),
+    ('{"type":"ping","token":"\\ud800"}', "malformed"),
     (b"\xff\xfe", "malformed"),
     ('{"type":"ping","x":"' + "x" * 70_000 + '"}', "too_large"),
     ('{"type":"dance"}', "unknown_type"),
@@ -181,8 +180,6 @@ async def test_malformed_messages_get_an_error_and_the_connection_stays(gateway:
         for text, code in MALFORMED:
             await alice.connection.send(text)
             answer = await alice.hear()
-            if "ud800" in str(text) and answer["type"] == "pong":
-                continue
             assert (answer["type"], answer["code"]) == ("error", code), text[:40]
         assert await alice.ask(type="ping", unknown="field") == {"type": "pong"}
 
@@ -244,11 +241,11 @@ async def test_a_revoked_key_closes_open_connections(gateway: Gateway) -> None:
 
 async def test_floods_close_with_4429() -> None:
     """A client that talks without end is cut off."""
-    async with running_gateway(LiveSettings(messages_per_second=1, message_burst=5)) as gateway:
-        async with client(gateway) as alice:
-            for _ in range(10):
-                await alice.say(type="ping")
-            assert await alice.close_code() == 4429
+    live = LiveSettings(messages_per_second=1, message_burst=5)
+    async with running_gateway(live) as gateway, client(gateway) as alice:
+        for _ in range(10):
+            await alice.say(type="ping")
+        assert await alice.close_code() == 4429
 
 
 async def test_a_slow_client_is_closed_with_1013_and_resumes_without_gap() -> None:
@@ -268,11 +265,10 @@ async def test_a_slow_client_is_closed_with_1013_and_resumes_without_gap() -> No
                 await asyncio.sleep(0)
                 if any(connection.outlet.closing for connection in gateway.hub._connections):
                     break
-            with pytest.raises(ConnectionClosed) as closed:
+            with contextlib.suppress(ConnectionClosed):
                 while True:
                     ids.append((await slow.hear())["event"]["id"])
-            assert closed.value.rcvd is not None
-            assert closed.value.rcvd.code == 1013
+            assert slow.connection.close_code == 1013
         async with client(gateway) as resumed:
             await resumed.ask(type="subscribe", channel=f"task:{task}", after=ids[-1])
             while ids[-1] != f"1-{seq}":
