@@ -2,7 +2,7 @@
 # PYTHON=python3.12 names another interpreter.
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
-	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+	$$python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check --no-input install --quiet --no-deps
@@ -27,7 +27,7 @@ format: $(VENV)/.project  ## Format, and fix what can be fixed.
 	@$(BIN)/ruff format --quiet .
 
 openapi: $(VENV)/.project  ## Write openapi.json anew.
-	@$(BIN)/neurogrid openapi > openapi.json
+	@$(BIN)/neurogrid openapi --output openapi.json
 
 bench: $(VENV)/.project  ## Measure; the figures mean something on a quiet machine only.
 	@$(BIN)/python -m benchmarks
@@ -42,7 +42,7 @@ clean:  ## Remove all that make has made.
 
 # The lock is complete, so nothing is resolved, and every file has to have a hash of the lock.
 $(VENV)/.locked: requirements.lock
-	@test -n "$(PYTHON)" || { echo "NeuroGrid needs Python 3.11 or newer; name one: make PYTHON=..." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "NeuroGrid needs Python 3.11 or newer with pip; name one: make PYTHON=..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
 	@echo "Installing what requirements.lock names (a minute or two) ..."
 	@$(INSTALL) --require-hashes --requirement requirements.lock
