@@ -7,8 +7,9 @@ data: they may not refer to anything outside themselves.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any
 
 import jsonschema_rs
@@ -19,6 +20,8 @@ from neurogrid.nodes.schemas import UnknownModel
 from neurogrid.protocol.messages import ModelSpec
 
 MAX_ERRORS = 10
+MAX_SHOWN = 200
+"""Characters of a name or message in an answer; names can be as long as a body."""
 REFRESH_AFTER = 0.5
 """Seconds after which a look-up of an unknown model may ask the database again."""
 
@@ -30,7 +33,7 @@ def _refuse_reference(uri: str) -> Any:
 
 def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Validator:
     """Return a validator of a JSON Schema. Raises ``ValueError`` when it is none."""
-    return jsonschema_rs.validator_for(schema, retriever=_refuse_reference)
+    return jsonschema_rs.validator_for(schema, retriever=_refuse_reference, mask="value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +48,35 @@ class CatalogModel:
 
     def validate(self, input: Any, parameters: dict[str, Any]) -> None:
         """Check a task against the model's schemas. Raises ``Invalid`` that names each field."""
-        errors = [*_errors(self.input, input, "input"), *_errors(self.parameters, parameters, "parameters")]
+        wrong = chain(_errors(self.input, input, "input"), _errors(self.parameters, parameters, "parameters"))
+        errors = list(islice(wrong, MAX_ERRORS))
         if errors:
-            msg = f"The model {self.spec.name} does not take this: {errors[0].field} {errors[0].message}."
-            raise Invalid(msg, errors=errors[:MAX_ERRORS])
+            msg = f"The model {self.spec.name} does not take this: {errors[0].field}: {errors[0].message}."
+            raise Invalid(msg, errors=errors)
 
 
-def _errors(validator: jsonschema_rs.Validator, value: Any, name: str) -> Iterable[FieldError]:
-    if validator.is_valid(value):
-        return ()
-    return (_field_error(error, name) for error in validator.iter_errors(value))
+def _errors(validator: jsonschema_rs.Validator, value: Any, name: str) -> Iterator[FieldError]:
+    if not validator.is_valid(value):
+        for error in validator.iter_errors(value):
+            yield from _field_errors(error, name)
 
 
-def _field_error(error: jsonschema_rs.ValidationError, name: str) -> FieldError:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path)
-    return FieldError(name + path, error.message)
+def _field_errors(error: jsonschema_rs.ValidationError, name: str) -> Iterator[FieldError]:
+    """Name what is missing or too much itself, not what it is missing from; never repeat what was sent."""
+    path = [name, *error.instance_path]
+    match error.kind:
+        case jsonschema_rs.ValidationErrorKind.AdditionalProperties(unexpected=names):
+            for extra in names:
+                yield FieldError(_shown([*path, extra]), "there is no such field")
+        case jsonschema_rs.ValidationErrorKind.Required(property=missing):
+            yield FieldError(_shown([*path, missing]), "is required")
+        case _:
+            yield FieldError(_shown(path), error.message[:MAX_SHOWN])
+
+
+def _shown(path: list[str | int]) -> str:
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step[:MAX_SHOWN]}" for step in path)
+    return "".join(steps).removeprefix(".")
 
 
 @dataclass(frozen=True, slots=True)

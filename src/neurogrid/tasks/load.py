@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from dataclasses import dataclass, field
 
 from neurogrid.core.errors import TooManyTasks
 from neurogrid.tasks.store import TaskStore
@@ -11,27 +13,48 @@ REFRESH_SECONDS = 1.0
 KNOWN_OWNERS = 10_000
 
 
+@dataclass(slots=True)
+class _Count:
+    live: int = 0
+    counted_at: float = float("-inf")
+    counting: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class OwnerLoad:
     """Admits tasks while their owner has fewer than ``limit`` unfinished ones.
 
     Counted in the database at most once a second per owner, and by this process in between: an owner can
-    pass the limit by what other gateways accept within that second.
+    pass the limit by what other gateways accept within that second, and by what is being written while it is
+    counted.
     """
 
     def __init__(self, store: TaskStore, limit: int) -> None:
         """Count in ``store``."""
         self._store = store
         self._limit = limit
-        self._known: dict[str, tuple[float, int]] = {}
+        self._known: dict[str, _Count] = {}
 
     async def admit(self, owner: str, tasks: int = 1) -> None:
         """Count ``tasks`` more for ``owner``. Raises ``TooManyTasks``."""
-        counted_at, live = self._known.get(owner, (0.0, 0))
-        if time.monotonic() - counted_at > REFRESH_SECONDS:
-            counted_at, live = time.monotonic(), await self._store.live(owner, self._limit)
-        if live + tasks > self._limit:
-            msg = f"You have {live} unfinished tasks, and {self._limit} is the most. Wait for some to finish."
+        count = await self._count(owner)
+        if count.live + tasks > self._limit:
+            msg = f"You have {count.live} unfinished tasks, and {self._limit} is the most. Wait for some to finish."
             raise TooManyTasks(msg, headers={"Retry-After": "5"})
-        if len(self._known) >= KNOWN_OWNERS:
-            self._known.clear()
-        self._known[owner] = (counted_at, live + tasks)
+        count.live += tasks
+
+    async def _count(self, owner: str) -> _Count:
+        count = self._known.get(owner)
+        if count is None:
+            if len(self._known) >= KNOWN_OWNERS:
+                self._known.clear()
+            count = self._known[owner] = _Count()
+        if _stale(count):
+            async with count.counting:  # one query for all who submit in this moment
+                if _stale(count):
+                    count.live = await self._store.live(owner, self._limit)
+                    count.counted_at = time.monotonic()
+        return count
+
+
+def _stale(count: _Count) -> bool:
+    return time.monotonic() - count.counted_at > REFRESH_SECONDS

@@ -1,0 +1,48 @@
+"""Fixtures of the integration tests: whole gateways over either database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest_asyncio
+
+from tests.support.gateway import Account, RunningGateway, Start, running
+
+
+@pytest_asyncio.fixture
+async def grid(database_url: str) -> AsyncIterator[RunningGateway]:
+    """A gateway with a node that has debug models; the test runs once on each database."""
+    async with running(database_url) as gateway:
+        yield gateway
+
+
+@pytest_asyncio.fixture
+async def sqlite_grid(sqlite_url: str) -> AsyncIterator[RunningGateway]:
+    """The same on SQLite alone, for what has nothing to do with the database."""
+    async with running(sqlite_url) as gateway:
+        yield gateway
+
+
+@pytest_asyncio.fixture
+async def start(sqlite_url: str) -> AsyncIterator[Start]:
+    """Starts gateways with settings of the test's own, on SQLite."""
+    async with AsyncExitStack() as stack:
+
+        async def begin(**options: Any) -> RunningGateway:
+            return await stack.enter_async_context(running(sqlite_url, **options))
+
+        yield begin
+
+
+@pytest_asyncio.fixture
+async def ada(grid: RunningGateway) -> Account:
+    """A user of ``grid``."""
+    return await grid.account()
+
+
+@pytest_asyncio.fixture
+async def eve(grid: RunningGateway) -> Account:
+    """Another user of ``grid``."""
+    return await grid.account()
