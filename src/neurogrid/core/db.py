@@ -7,11 +7,11 @@ On SQLite all writers of the process take turns on one lock and begin with ``BEG
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 from sqlalchemy import DateTime, Dialect, Executable, MetaData, String, event, make_url
 from sqlalchemy.dialects import postgresql
@@ -24,6 +24,8 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
+
+from neurogrid.core.prepared import PostgresReader, Prepared, Reader, Row, SqliteReader
 
 SQLITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -53,9 +55,6 @@ class Base(DeclarativeBase):
 
 Id = String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
 """A UUID as text in canonical form; the native type on PostgreSQL."""
-
-Row: TypeAlias = Mapping[str, Any]
-"""A row by column name."""
 
 SQLITE_TIME = "%Y-%m-%d %H:%M:%S.%f"
 
@@ -105,6 +104,9 @@ class Database:
         self._engine = self._make_engine(pool_size)
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._prepared: Reader = (
+            SqliteReader(self.url.database or "") if self.sqlite else PostgresReader(self.url, pool_size)
+        )
 
     @property
     def engine(self) -> AsyncEngine:
@@ -144,8 +146,18 @@ class Database:
         async with self._reader.connect() as connection:
             return cast("Row | None", (await connection.execute(statement)).mappings().first())
 
+    async def read(self, statement: Prepared, **values: Any) -> list[Row]:
+        """Run one read of the hot path and return its rows."""
+        return await self._prepared.fetch(statement, values)
+
+    async def read_one(self, statement: Prepared, **values: Any) -> Row | None:
+        """Run one read of the hot path and return its first row, if any."""
+        rows = await self._prepared.fetch(statement, values)
+        return rows[0] if rows else None
+
     async def close(self) -> None:
         """Close every connection."""
+        await self._prepared.close()
         await self._engine.dispose()
 
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from neurogrid.core.db import Database, Row
+from neurogrid.core.db import Database
+from neurogrid.core.prepared import Row
 from neurogrid.nodes.tables import Node, NodeToken
 
 REMOVED = "removed"

@@ -19,10 +19,12 @@ async def task_service(request: Request) -> TaskService:
     return cast("TaskService", request.state.tasks)
 
 
-_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(?P<seconds>[^\s,;\"]+)")
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(?P<seconds>[^\s,;\"]*)", re.IGNORECASE)
+_MAX_DIGITS = 9
 
 
 async def preferred_wait(
+    tasks: Annotated[TaskService, Depends(task_service)],
     prefer: Annotated[
         str | None,
         Header(
@@ -31,15 +33,15 @@ async def preferred_wait(
         ),
     ] = None,
 ) -> float | None:
-    """Return the seconds a client is willing to wait for the result. Raises ``BadRequest``."""
+    """Return the seconds to wait for the result, as wished and allowed. Raises ``BadRequest``."""
     match = _WAIT.search(prefer) if prefer else None
     if match is None:
         return None
     seconds = match["seconds"]
-    if not (seconds.isascii() and seconds.isdigit() and len(seconds) < 10):  # noqa: PLR2004 - any more overflows
+    if not (seconds.isascii() and seconds.isdigit() and len(seconds) <= _MAX_DIGITS):
         msg = "Prefer: wait=N takes a whole number of seconds."
         raise BadRequest(msg, errors=[FieldError("Prefer", msg)])
-    return float(seconds)
+    return min(float(seconds), tasks.max_wait)
 
 
 Tasks = Annotated[TaskService, Depends(task_service)]

@@ -46,25 +46,27 @@ async def submit_task(
     The answer is 202 as soon as the task is durable; `Location` leads to it. With `Prefer: wait=N` the answer
     is 200 with the finished task if that takes no longer than N seconds, else 202 as before.
     """
-    submitted = await tasks.submit(actor, body)
-    headers = {"Location": f"/v1/tasks/{submitted.id}"}
-    if wait is not None:
-        headers["Preference-Applied"] = f"wait={wait:.0f}"
-        finished = await tasks.wait(actor, submitted, wait)
-        if finished is not None:
-            return Response(finished, 200, headers, JSON)
-    return Response(submitted.body, 202, headers, JSON)
+    if wait is None:
+        submitted = await tasks.submit(actor, body)
+        return Response(submitted.body, 202, {"Location": f"/v1/tasks/{submitted.id}"}, JSON)
+    submitted, finished = await tasks.submit_and_wait(actor, body, wait)
+    headers = {"Location": f"/v1/tasks/{submitted.id}", "Preference-Applied": f"wait={wait:.0f}"}
+    if finished is None:
+        return Response(submitted.body, 202, headers, JSON)
+    return Response(finished, 200, headers, JSON)
 
 
 @router.get("", response_model=TaskPage, responses=problems(400, 401, 403, 422))
-async def list_tasks(  # noqa: PLR0913 - one parameter per filter
+async def list_tasks(
     actor: Reader,
     tasks: Tasks,
     status: Annotated[list[ClientStatus] | None, Query(description="Only tasks in these states.")] = None,
     model: Annotated[str | None, Query(max_length=200, description="Only tasks of this model.")] = None,
     created_after: Annotated[AwareDatetime | None, Query(description="Created at or after this.")] = None,
     created_before: Annotated[AwareDatetime | None, Query(description="Created before this.")] = None,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next_cursor` of the last page.")] = None,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="`next_cursor` of the last page.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Tasks on a page.")] = 20,
 ) -> Response:
     """List your tasks, newest first."""

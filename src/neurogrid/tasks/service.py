@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -76,9 +77,10 @@ class TaskService:
         self._settings = settings
         self._records = TaskRecords(store)
         self._load = OwnerLoad(store, settings.max_queued)
+        self.max_wait = settings.max_wait
 
-    async def submit(self, actor: Identity, body: TaskSubmit) -> Submitted:
-        """Accept a task; when this returns, it is durable.
+    async def submit(self, actor: Identity, body: TaskSubmit, task: str | None = None) -> Submitted:
+        """Accept a task, under the id ``task`` if given; when this returns, it is durable.
 
         Raises ``UnknownModel``, ``Invalid``, ``TooManyTasks``, ``Unavailable``, ``OutcomeUnknown``.
         """
@@ -86,7 +88,7 @@ class TaskService:
         model.validate(body.input, body.parameters)
         await self._load.admit(actor.user_id)
         lane = await self._dispatching.lane(model.spec.name, body.requires)
-        op = self._insertion(actor, body, model, lane)
+        op = self._insertion(actor, body, model, lane, task or new_id())
         try:
             answer = await self._journal.execute(op)
         except BaseException:
@@ -96,10 +98,12 @@ class TaskService:
         self._dispatching.inserted(op, answer)
         return Submitted(op.id, views.accepted(op, answer))
 
-    def _insertion(self, actor: Identity, body: TaskSubmit, model: Model, lane: str) -> Insert:
+    def _insertion(
+        self, actor: Identity, body: TaskSubmit, model: Model, lane: str, task: str
+    ) -> Insert:
         spec = model.spec
         return Insert(
-            id=new_id(),
+            id=task,
             owner=actor.user_id,
             lane=lane,
             model=spec.name,
@@ -123,11 +127,22 @@ class TaskService:
             raise NotFound(_NO_TASK)
         return views.whole(row)
 
-    async def wait(self, actor: Identity, submitted: Submitted, seconds: float) -> bytes | None:
-        """Return the finished task as JSON, or ``None`` if it takes longer than ``seconds``."""
-        if await self._waiters.wait(submitted.id, min(seconds, self._settings.max_wait)):
-            return await self.get(actor, submitted.id)
-        return None
+    async def submit_and_wait(
+        self, actor: Identity, body: TaskSubmit, seconds: float
+    ) -> tuple[Submitted, bytes | None]:
+        """Accept a task and wait for it; the second value is the finished task, if it finished in time.
+
+        Raises what ``submit`` raises.
+        """
+        task = new_id()
+        async with self._waiters.expecting(task) as over:
+            submitted = await self.submit(actor, body, task)
+            try:
+                async with asyncio.timeout(min(seconds, self._settings.max_wait)):
+                    await over.wait()
+            except TimeoutError:
+                return submitted, None
+        return submitted, await self.get(actor, task)
 
     async def page(self, actor: Identity, wanted: Filter, cursor: str | None, limit: int) -> bytes:
         """Return one page of tasks, newest first, as JSON. Raises ``BadRequest`` on a bad cursor."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, cast, delete, func, literal_column, select, tuple_
+from sqlalchemy import BigInteger, Select, bindparam, cast, delete, func, literal_column, select, tuple_
 
-from neurogrid.core.db import Database, Row
+from neurogrid.core.db import Database
+from neurogrid.core.prepared import Prepared, Row
 from neurogrid.protocol.events import EventId
 from neurogrid.queue.policy import FINAL
 from neurogrid.queue.tables import Task, TaskEvent, TaskOutput
@@ -29,6 +30,25 @@ def _with_output(*columns: Any) -> Select[Any]:
     return select(*columns, _OUTPUT).outerjoin(TaskOutput, _APART)
 
 
+_MINE = (Task.id == bindparam("task"), Task.owner_id == bindparam("owner"))
+GET = Prepared(_with_output(*_SUMMARY, Task.input).where(*_MINE))
+STATUS = Prepared(select(Task.status).where(*_MINE))
+OWNER = Prepared(select(Task.owner_id).where(Task.id == bindparam("task")))
+FINAL_ROW = Prepared(
+    _with_output(
+        Task.attempt, Task.final_seq, Task.output_apart, Task.started_at, Task.finished_at
+    ).where(Task.id == bindparam("task"), Task.final_seq.is_not(None))
+)
+EVENTS = Prepared(
+    select(*_EVENT)
+    .where(
+        TaskEvent.task_id == bindparam("task"),
+        tuple_(TaskEvent.attempt, TaskEvent.seq) > tuple_(bindparam("attempt"), bindparam("seq")),
+    )
+    .order_by(TaskEvent.attempt, TaskEvent.seq)
+)
+
+
 class TaskStore:
     """Queries of the tasks feature; changes of state are the journal's."""
 
@@ -38,9 +58,7 @@ class TaskStore:
 
     async def get(self, task: str, owner: str) -> Row | None:
         """Return a task of ``owner``, whole."""
-        return await self._database.first(
-            _with_output(*_SUMMARY, Task.input).where(Task.id == task, Task.owner_id == owner)
-        )
+        return await self._database.read_one(GET, task=task, owner=owner)
 
     async def page(
         self,
@@ -69,7 +87,7 @@ class TaskStore:
 
     async def status(self, task: str, owner: str) -> str | None:
         """Return the status of a task of ``owner``."""
-        row = await self._database.first(select(Task.status).where(Task.id == task, Task.owner_id == owner))
+        row = await self._database.read_one(STATUS, task=task, owner=owner)
         return row["status"] if row else None
 
     async def live(self, owner: str, limit: int) -> int:
@@ -82,16 +100,12 @@ class TaskStore:
 
     async def owner_of(self, task: str) -> str | None:
         """Return whose task it is."""
-        row = await self._database.first(select(Task.owner_id).where(Task.id == task))
+        row = await self._database.read_one(OWNER, task=task)
         return row["owner_id"] if row else None
 
     async def final(self, task: str) -> Row | None:
         """Return a finished task's end: attempt, final_seq, output, started_at, finished_at."""
-        return await self._database.first(
-            _with_output(Task.attempt, Task.final_seq, Task.output_apart, Task.started_at, Task.finished_at).where(
-                Task.id == task, Task.status.in_(_FINAL)
-            )
-        )
+        return await self._database.read_one(FINAL_ROW, task=task)
 
     async def finished(self, tasks: Sequence[str]) -> set[str]:
         """Return which of ``tasks`` are finished."""
@@ -102,12 +116,7 @@ class TaskStore:
 
     async def events(self, task: str, after: EventId) -> list[Row]:
         """Return the state events of a task after ``after``, in order."""
-        position = tuple_(TaskEvent.attempt, TaskEvent.seq)
-        return await self._database.all(
-            select(*_EVENT)
-            .where(TaskEvent.task_id == task, position > tuple_(after.attempt, after.seq))
-            .order_by(TaskEvent.attempt, TaskEvent.seq)
-        )
+        return await self._database.read(EVENTS, task=task, attempt=after.attempt, seq=after.seq)
 
     async def newest_events(self, tasks: Sequence[str]) -> list[Row]:
         """Return the last state event of each of ``tasks``: task_id, attempt, seq, type, at."""

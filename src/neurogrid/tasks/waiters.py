@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from neurogrid.core.settings import LiveSettings
 from neurogrid.events.bus import Bus
@@ -20,8 +22,9 @@ class Waiters:
         self._settings = settings
         self._waiting: dict[str, set[asyncio.Event]] = {}
 
-    async def wait(self, task: str, seconds: float) -> bool:
-        """Return ``True`` as soon as the task is final, ``False`` after ``seconds``."""
+    @asynccontextmanager
+    async def expecting(self, task: str) -> AsyncIterator[asyncio.Event]:
+        """Yield an event that is set when the task is over. Enter before the task is submitted."""
         over = asyncio.Event()
 
         def on_event(event: Event) -> None:
@@ -34,16 +37,10 @@ class Waiters:
         self._waiting.setdefault(task, set()).add(over)
         subscription = await self._bus.follow(task, on_event, on_reset)
         try:
-            if await self._store.finished([task]):  # it may have ended before anybody listened
-                return True
-            async with asyncio.timeout(seconds):
-                await over.wait()
-        except TimeoutError:
-            return False
+            yield over
         finally:
             await subscription.close()
             self._forget(task, over)
-        return True
 
     def _forget(self, task: str, over: asyncio.Event) -> None:
         waiting = self._waiting[task]
