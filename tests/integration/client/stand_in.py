@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+Script = Callable[[Request], Response]
 AT = "2026-11-22T10:00:00.000000Z"
 TASK = "019a7c1e-52f0-7d3a-9d2b-0c6f5f1f7a10"
 
