@@ -65,7 +65,7 @@ class Gateway:
             self._dispatcher, Attempts(self._dispatcher, outputs, policy), self.nodes
         )
         store = TaskStore(self._database)
-        self._waiters = Waiters(self._bus, store, settings.live)
+        self._waiters = Waiters(self._bus, self._states, store, settings.live)
         self.auth = AuthService(self._database)
         self._tasks = TaskService(
             self._journal, store, self._states, self.nodes, self._dispatcher, self._waiters, settings.tasks

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
-from sqlalchemy import Dialect, Select
+from sqlalchemy import Dialect, Float, Select
 from sqlalchemy.engine import URL
 
 Row: TypeAlias = Mapping[str, Any]
@@ -48,7 +48,11 @@ def _compile(statement: Select[*tuple[Any, ...]], dialect: Dialect) -> _Compiled
     names: Sequence[str] = compiled.positiontup or ()
     binds = [(name, compiled.binds[name].type.dialect_impl(dialect)) for name in names]
     columns = [(str(column.key), column.type) for column in statement.selected_columns]
-    processes = [(name, type_.dialect_impl(dialect).result_processor(dialect, None)) for name, type_ in columns]
+    processes = [
+        (name, type_.dialect_impl(dialect).result_processor(dialect, None))
+        for name, type_ in columns
+        if not isinstance(type_, Float)  # both drivers give floats; the processor wants a PostgreSQL oid
+    ]
     return _Compiled(
         compiled.string,
         tuple((name, type_.bind_processor(dialect)) for name, type_ in binds),

@@ -6,10 +6,12 @@ Each goes to the followers of the task, and as a hint to the owner's ``tasks`` c
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 
 from neurogrid.events.bus import Bus
 from neurogrid.protocol.events import (
+    FINAL,
     QUEUED_ID,
     Event,
     EventId,
@@ -23,7 +25,9 @@ from neurogrid.queue.ops import Canceled, Claimed, Finish, Finished, Insert, Ins
 from neurogrid.queue.policy import Status
 
 HINT_DELAY = 0.01
-"""Seconds within which hints about one owner are gathered into one message."""
+"""Seconds within which hints are gathered into one message a topic."""
+ENDED = "ended"
+"""Topic of the ids of tasks that came to their end, separated by blanks."""
 
 
 def owner_topic(owner: str) -> str:
@@ -37,8 +41,11 @@ class StateEvents:
     def __init__(self, bus: Bus) -> None:
         """Publish on ``bus``."""
         self._bus = bus
-        self._hinted: set[str] = set()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._changed: set[str] = set()
+        self._ended: list[str] = []
+        self._hints: asyncio.Task[None] | None = None
+        self.on_end: Callable[[str], None] | None = None
+        """Called at once with the id of each task whose end was committed by this process."""
 
     def inserted(self, op: Insert, answer: Inserted) -> None:
         """Say that a task was accepted, and that it runs if it does."""
@@ -78,21 +85,29 @@ class StateEvents:
         self, owner: str, task: str, identifier: EventId, kind: EventType, data: str, at: datetime
     ) -> None:
         self.publish(make_event(task, identifier, kind, data.encode(), at))
-        if owner not in self._hinted:
-            self._hinted.add(owner)
-            sending = asyncio.create_task(self._hint(owner))
-            self._sending.add(sending)
-            sending.add_done_callback(self._sending.discard)
+        self._changed.add(owner)
+        if kind in FINAL:
+            if self.on_end is not None:
+                self.on_end(task)
+            self._ended.append(task)
+        if self._hints is None:
+            self._hints = asyncio.create_task(self._hint(), name="events.hints")
 
     def publish(self, event: Event) -> None:
         """Publish an event that is no change of state."""
         self._bus.publish(event)
 
-    async def _hint(self, owner: str) -> None:
+    async def _hint(self) -> None:
         await asyncio.sleep(HINT_DELAY)
-        self._hinted.discard(owner)
-        await self._bus.send(owner_topic(owner), b"")
+        self._hints = None
+        changed, self._changed = self._changed, set()
+        ended, self._ended = self._ended, []
+        if ended:
+            await self._bus.send(ENDED, " ".join(ended).encode())
+        for owner in changed:
+            await self._bus.send(owner_topic(owner), b"")
 
     async def close(self) -> None:
         """Send the hints that are on their way."""
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        if self._hints is not None:
+            await self._hints

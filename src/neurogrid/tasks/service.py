@@ -135,7 +135,7 @@ class TaskService:
         Raises what ``submit`` raises.
         """
         task = new_id()
-        async with self._waiters.expecting(task) as over:
+        with self._waiters.expecting(task) as over:
             submitted = await self.submit(actor, body, task)
             try:
                 async with asyncio.timeout(min(seconds, self._settings.max_wait)):
