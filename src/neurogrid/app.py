@@ -41,9 +41,9 @@ def create_app(settings: Settings, companion: Companion | None = None) -> FastAP
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        del app
         async with AsyncExitStack() as stack:
             gateway = await stack.enter_async_context(_running(Gateway(settings)))
+            app.state.stop_accepting = gateway.stop_accepting
             if companion is not None:
                 await stack.enter_async_context(companion(_connector(gateway, stack)))
             yield gateway.state()

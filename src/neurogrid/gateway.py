@@ -117,6 +117,11 @@ class Gateway:
             bus="redis" if self._bus.shared else "in-process",
         )
 
+    def stop_accepting(self) -> None:
+        """Let go of whoever waits or watches: a server waits for open requests before it stops. Quick."""
+        self._hub.stop_accepting()
+        self._waiters.stop()
+
     async def close(self) -> None:
         """Stop in the opposite order: clients and nodes are sent elsewhere, what is accepted is written."""
         await self._hub.shutdown()

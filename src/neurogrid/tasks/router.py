@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Response
-from pydantic import AwareDatetime
 
 from neurogrid.core.http.body import StrictJSONRoute
 from neurogrid.core.http.openapi import problems
@@ -13,6 +12,7 @@ from neurogrid.tasks.deps import Reader, Tasks, Wait, Writer
 from neurogrid.tasks.schemas import (
     SUBMIT_EXAMPLES,
     ClientStatus,
+    Moment,
     TaskLog,
     TaskPage,
     TaskSubmit,
@@ -61,9 +61,9 @@ async def list_tasks(
     actor: Reader,
     tasks: Tasks,
     status: Annotated[list[ClientStatus] | None, Query(description="Only tasks in these states.")] = None,
-    model: Annotated[str | None, Query(max_length=200, description="Only tasks of this model.")] = None,
-    created_after: Annotated[AwareDatetime | None, Query(description="Created at or after this.")] = None,
-    created_before: Annotated[AwareDatetime | None, Query(description="Created before this.")] = None,
+    model: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="Only tasks of this model.")] = None,
+    created_after: Annotated[Moment | None, Query(description="Created at or after this.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Created before this.")] = None,
     cursor: Annotated[
         str | None, Query(max_length=200, description="`next_cursor` of the last page.")
     ] = None,

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 MAX_PAIRS = 32
 MAX_TIMEOUT = 24 * 3600.0
 
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        msg = "the year in UTC must lie between 1 and 9999"
+        raise ValueError(msg) from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Value = Annotated[str, StringConstraints(max_length=512)]
 Pairs = Annotated[dict[Key, Value], Field(max_length=MAX_PAIRS)]

@@ -142,7 +142,7 @@ class TaskService:
                     await over.wait()
             except TimeoutError:
                 return submitted, None
-        return submitted, await self.get(actor, task)
+        return submitted, None if self._waiters.closing else await self.get(actor, task)
 
     async def page(self, actor: Identity, wanted: Filter, cursor: str | None, limit: int) -> bytes:
         """Return one page of tasks, newest first, as JSON. Raises ``BadRequest`` on a bad cursor."""

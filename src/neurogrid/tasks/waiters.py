@@ -21,12 +21,16 @@ class Waiters:
         self._store = store
         self._settings = settings
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self.closing = False
+        """Nobody is kept waiting any more: the process stops."""
         states.on_end = self._ended
 
     @contextmanager
     def expecting(self, task: str) -> Iterator[asyncio.Event]:
         """Yield an event that is set when the task is over. Enter before the task is submitted."""
         over = asyncio.Event()
+        if self.closing:
+            over.set()
         self._waiting.setdefault(task, set()).add(over)
         try:
             yield over
@@ -35,6 +39,12 @@ class Waiters:
             waiting.discard(over)
             if not waiting:
                 del self._waiting[task]
+
+    def stop(self) -> None:
+        """Let all go that wait, and those to come."""
+        self.closing = True
+        for task in list(self._waiting):
+            self._ended(task)
 
     def _ended(self, task: str) -> None:
         for over in self._waiting.get(task, ()):
