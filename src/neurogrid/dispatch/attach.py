@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Protocol
 
 import structlog
 
-from neurogrid.core.errors import GridError
+from neurogrid.core.errors import GridError, Unavailable
 from neurogrid.dispatch.attempts import Attempts
-from neurogrid.dispatch.connection import NodeConnection, Running
+from neurogrid.dispatch.connection import (
+    CLOSE_FAILED,
+    CLOSE_PROTOCOL,
+    CLOSE_REFUSED,
+    CLOSE_REPLACED,
+    CLOSE_RESTART,
+    CLOSE_SESSION_LOST,
+    NodeConnection,
+    Running,
+)
 from neurogrid.dispatch.service import Dispatcher
 from neurogrid.protocol.link import Link, LinkClosed
 from neurogrid.protocol.messages import (
-    FIRST_NODE_SEQ,
     BadMessage,
     Chunk,
     Drained,
@@ -25,25 +34,18 @@ from neurogrid.protocol.messages import (
     Metric,
     Refuse,
     Release,
-    Resend,
     Result,
     Snapshot,
     TaskProgress,
     Welcome,
     decode_from_node,
 )
-from neurogrid.queue.ops import Guard, Renew, Requeue
-from neurogrid.queue.policy import Charge, Status
+from neurogrid.queue.ops import Renew
 from neurogrid.queue.upkeep import Held
 
 log = structlog.get_logger(__name__)
 
 HELLO_WITHIN = 10.0
-CLOSE_PROTOCOL = 1002
-CLOSE_RESTART = 1012
-CLOSE_SESSION_LOST = 4410
-CLOSE_REPLACED = 4409
-CLOSE_REFUSED = 4400
 
 
 class Registry(Protocol):
@@ -69,6 +71,7 @@ class NodeGate:
             connection = await self._attach(link, embedded=embedded)
             while True:
                 message = decode_from_node(await link.receive())
+                connection.heard_at = time.monotonic()
                 if message is not None:
                     await self._take(connection, message)
         except LinkClosed as closed:
@@ -76,31 +79,29 @@ class NodeGate:
         except BadMessage as error:
             log.warning("node.bad_message", node=connection and connection.name, error=str(error))
             await link.close(CLOSE_PROTOCOL, str(error)[:100])
-        except TimeoutError:
-            await link.close(CLOSE_PROTOCOL, "no hello in time")
         except GridError as error:
             await link.close(CLOSE_REFUSED, error.detail[:100])
         finally:
             if connection is not None:
-                self._leave(connection)
+                connection.leave()
+            await link.close(CLOSE_FAILED, "the gateway failed; try again")
 
     async def _attach(self, link: Link, *, embedded: bool) -> NodeConnection:
-        async with asyncio.timeout(HELLO_WITHIN):
-            hello = decode_from_node(await link.receive())
-        if not isinstance(hello, Hello):
-            msg = "the first message must be a hello"
-            raise BadMessage(msg)
+        hello = await _hello(link)
         node_id = await self._registry.register(hello)
         dispatcher = self._dispatcher
         session = await dispatcher.upkeep.attach(node_id, hello.name, hello.session, embedded=embedded)
         connection = NodeConnection(link, hello, node_id, session)
         before = dispatcher.connections.get(session.id)
         if before is not None:
-            before.connected = False
-            await before.link.close(CLOSE_REPLACED, "the node attached anew")
+            await before.hang_up(CLOSE_REPLACED, "the node attached anew")
         settings = dispatcher.settings
         await connection.send(Welcome(node_id, session.id, settings.lease, settings.heartbeat))
         await self._reconcile(connection, hello, before)
+        latest = dispatcher.connections.get(session.id)
+        if latest is not None and latest.session.gen > session.gen:
+            await connection.hang_up(CLOSE_REPLACED, "the node attached anew")
+            raise LinkClosed(CLOSE_REPLACED)
         dispatcher.connections[session.id] = connection
         log.info("node.attached", node=hello.name, session=session.id, gen=session.gen, slots=hello.slots)
         dispatcher.lanes.probe(connection.models)
@@ -118,17 +119,7 @@ class NodeGate:
             if key in running or key in done:
                 await self._adopt(connection, task, running.get(key, 0), before)
             else:
-                await self._dispatcher.requeue(
-                    Requeue(
-                        task.task,
-                        task.attempt,
-                        Status.QUEUED,
-                        Charge.NONE,
-                        "handed_back",
-                        guard=Guard.HELD,
-                        session=connection.session,
-                    )
-                )
+                await self._dispatcher.hand_back(task.task, task.attempt, connection.session)
         for task_id, attempt in running:
             if (task_id, attempt) not in held:
                 await connection.send(Release(task_id, attempt))
@@ -146,9 +137,10 @@ class NodeGate:
         if known is None or known.attempt != task.attempt:
             known = Running(task.task, task.attempt, task.owner, task.lane, task.model, task.charges)
         known.sign()
+        known.missing = 0
         connection.begin(known)
         if seq > known.last_seq:
-            await connection.send(Resend(task.task, task.attempt, max(known.last_seq + 1, FIRST_NODE_SEQ)))
+            await self._attempts.fetch(connection, known)
 
     async def _take(self, connection: NodeConnection, message: FromNode) -> None:
         match message:
@@ -161,7 +153,7 @@ class NodeGate:
             case Snapshot():
                 self._attempts.snapshot(connection, message)
             case Refuse():
-                await self._attempts.refuse(connection, message)
+                self._attempts.refuse(connection, message)
             case Drained():
                 connection.accepting = False
             case Hello():
@@ -173,20 +165,32 @@ class NodeGate:
             running = connection.running.get(task)
             if running is not None and running.attempt == attempt:
                 running.sign()
-        lease = self._dispatcher.settings.lease
-        alive = await self._dispatcher.journal.execute(Renew(connection.session, lease), patient=True)
+        if connection.renewing:  # one that waits for the database is as good as two
+            return
+        connection.renewing = True
+        try:
+            renewal = Renew(connection.session, self._dispatcher.settings.lease)
+            alive = await self._dispatcher.journal.execute(renewal, patient=True)
+        except Unavailable:  # this gateway closes
+            return
+        finally:
+            connection.renewing = False
         if not alive and connection.connected:
             log.warning("node.session_lost", node=connection.name, session=connection.session.id)
-            connection.connected = False
-            await connection.link.close(CLOSE_SESSION_LOST, "the session is lost; attach anew")
-
-    def _leave(self, connection: NodeConnection) -> None:
-        """Forget a connection; its tasks go on, under the session's lease (R3)."""
-        connection.connected = False
-        connection.accepting = False
+            await connection.hang_up(CLOSE_SESSION_LOST, "the session is lost; attach anew")
 
     async def close(self) -> None:
         """Send all nodes to another gateway."""
-        for connection in list(self._dispatcher.connections.values()):
-            connection.accepting = False
-            await connection.link.close(CLOSE_RESTART, "the gateway restarts")
+        connections = self._dispatcher.connections.values()
+        await asyncio.gather(*(one.hang_up(CLOSE_RESTART, "the gateway restarts") for one in connections))
+
+
+async def _hello(link: Link) -> Hello:
+    try:
+        async with asyncio.timeout(HELLO_WITHIN):
+            hello = decode_from_node(await link.receive())
+    except TimeoutError:
+        raise BadMessage("no hello in time") from None
+    if not isinstance(hello, Hello):
+        raise BadMessage("the first message must be a hello")
+    return hello

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import orjson
 import structlog
 
+from neurogrid.core.errors import Unavailable
+from neurogrid.core.ids import is_id
 from neurogrid.dispatch.connection import NodeConnection, Running
 from neurogrid.dispatch.service import Dispatcher
 from neurogrid.protocol.events import EventId, EventType, make_event
@@ -27,8 +27,9 @@ from neurogrid.protocol.messages import (
     TaskProgress,
 )
 from neurogrid.queue.journal import RowRefused
-from neurogrid.queue.ops import Finish, Finished, Guard, Requeue
+from neurogrid.queue.ops import Finish, Finished, Requeue
 from neurogrid.queue.outputs import OutputStore
+from neurogrid.queue.patience import patiently
 from neurogrid.queue.policy import Charge, Charges, RetryPolicy, Status
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,10 @@ EVENT_TYPES: dict[type[TaskEvent], EventType] = {
     Metric: EventType.METRIC,
     Log: EventType.LOG,
 }
+
+
+INVALID_OUTPUT = Failure("invalid_output", "The database does not take the output of the model.")
+MAX_SEQ = 2**31 - 1
 
 
 class Attempts:
@@ -60,7 +65,7 @@ class Attempts:
         if message.seq <= running.last_seq:
             return
         if message.seq > running.last_seq + 1:
-            await connection.send(Resend(message.task, message.attempt, running.last_seq + 1))
+            await self.fetch(connection, running)
             return
         data = bytes(message.data)
         running.add(message.seq, data, text=type(message) is Chunk)
@@ -68,6 +73,13 @@ class Attempts:
         self._dispatcher.states.publish(
             make_event(message.task, identifier, EVENT_TYPES[type(message)], message.data)
         )
+
+    async def fetch(self, connection: NodeConnection, running: Running) -> None:
+        """Ask the node once for the events after the last known one; later ones are dropped until then."""
+        wanted = running.last_seq + 1
+        if running.missing != wanted:
+            running.missing = wanted
+            await connection.send(Resend(running.task, running.attempt, wanted))
 
     def snapshot(self, connection: NodeConnection, message: Snapshot) -> None:
         """Take a node's folded text in place of events it no longer keeps."""
@@ -94,21 +106,29 @@ class Attempts:
         self, connection: NodeConnection, message: Result | Error, running: Running | None
     ) -> None:
         try:
-            if isinstance(message, Result):
+            if not is_id(message.task):
+                committed = False
+            elif isinstance(message, Result):
                 committed = await self._complete(message)
             else:
                 committed = await self._fail(message, running)
+        except Unavailable:  # this gateway closes; the node presents it to another one (R6)
+            return
         finally:
             connection.settling.discard((message.task, message.attempt))
         answer = Committed if committed else Refused
         await connection.send(answer(message.task, message.attempt))
 
     async def _complete(self, message: Result) -> bool:
-        output = bytes(message.output).decode()
-        if len(output) > self._outputs.most:
-            text = f"The output has {len(output)} bytes; {self._outputs.most} is the most."
+        size = len(message.output)
+        if size > self._outputs.most:
+            text = f"The output has {size} bytes; {self._outputs.most} is the most."
             return await self._finish(_failed(message, Failure("output_too_large", text)))
-        apart = await self._outputs.put_apart(message.task, message.attempt, output)
+        try:
+            output = bytes(message.output).decode()
+        except UnicodeDecodeError:
+            return await self._finish(_failed(message, INVALID_OUTPUT))
+        apart = await patiently(lambda: self._outputs.put_apart(message.task, message.attempt, output))
         return await self._finish(
             Finish(
                 message.task,
@@ -142,43 +162,46 @@ class Attempts:
         return answer is not None
 
     async def _charges(self, message: Error) -> Charges | None:
-        held = await self._dispatcher.upkeep.find(message.task)
+        held = await patiently(lambda: self._dispatcher.upkeep.find(message.task))
         return held.charges if held is not None and held.attempt == message.attempt else None
 
     async def _finish(self, op: Finish) -> bool:
         try:
             answer = await self._dispatcher.journal.execute(op, patient=True)
-        except RowRefused:
-            text = "The database does not take the output of the model."
-            error = _error_json(Failure("invalid_output", text))
-            op = replace(op, status=Status.FAILED, output=None, error=error, charge=Charge.ERROR)
-            answer = await self._dispatcher.journal.execute(op, patient=True)
+        except RowRefused:  # an output, or figures, that the database does not take (R9)
+            op = Finish(
+                op.task,
+                op.attempt,
+                Status.FAILED,
+                min(op.final_seq, MAX_SEQ),
+                error=_error_json(INVALID_OUTPUT),
+                charge=Charge.ERROR,
+            )
+            answer = await self._finish_at_all(op)
         if answer is None:
             return False
         self._announce(op, answer)
         return True
 
+    async def _finish_at_all(self, op: Finish) -> Finished | None:
+        try:
+            return await self._dispatcher.journal.execute(op, patient=True)
+        except RowRefused:  # then it is no attempt of ours
+            return None
+
     def _announce(self, op: Finish, answer: Finished) -> None:
         self._dispatcher.states.finished(op, answer)
         log.info("task.finished", task=answer.task, status=answer.status.value, node=answer.node)
 
-    async def refuse(self, connection: NodeConnection, message: Refuse) -> None:
-        """Take back a task the node cannot run now; nothing is charged."""
+    def refuse(self, connection: NodeConnection, message: Refuse) -> None:
+        """Take back a task the node cannot run now, in the background; nothing is charged."""
         running = connection.running.get(message.task)
         if running is None or running.attempt != message.attempt:
             return
         connection.end(running)
-        await self._dispatcher.requeue(
-            Requeue(
-                message.task,
-                message.attempt,
-                Status.QUEUED,
-                Charge.NONE,
-                message.reason or "handed_back",
-                guard=Guard.HELD,
-                session=connection.session,
-            )
-        )
+        reason = message.reason or "handed_back"
+        back = self._dispatcher.hand_back(running.task, running.attempt, connection.session, reason)
+        self._dispatcher.background.spawn(back, "dispatch.refused")
 
 
 def _failed(message: Result | Error, failure: Failure, *, dead: bool = False) -> Finish:

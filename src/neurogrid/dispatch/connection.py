@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,6 +19,14 @@ from neurogrid.queue.ops import SessionRef
 from neurogrid.queue.policy import Charges
 
 DEFAULT_SILENCE = 60.0
+SEND_WITHIN = 10.0
+"""Seconds after which a node that does not take a message counts as gone: nobody waits for it any longer."""
+CLOSE_PROTOCOL = 1002
+CLOSE_FAILED = 1011
+CLOSE_RESTART = 1012
+CLOSE_REFUSED = 4400
+CLOSE_REPLACED = 4409
+CLOSE_SESSION_LOST = 4410
 MAX_KEPT = 4 * 1024 * 1024
 """Bytes of chunks kept of one running task for snapshots; beyond, only its text is."""
 
@@ -41,6 +51,8 @@ class Running:
     since: float = field(default_factory=time.monotonic)
     sign_at: float = field(default_factory=time.monotonic)
     last_seq: int = FIRST_NODE_SEQ - 1
+    missing: int = 0
+    """The event last asked for again."""
     _text: str = ""
     _pieces: list[bytes] = field(default_factory=list)
     _size: int = 0
@@ -105,6 +117,8 @@ class NodeConnection:
         self.accepting = True
         self.connected = True
         self.left_at: float | None = None
+        self.heard_at = time.monotonic()
+        self.renewing = False
         self._reserved: Counter[str] = Counter()
         self._used: Counter[str] = Counter()
 
@@ -134,7 +148,9 @@ class NodeConnection:
         self._reserved[model] -= 1
 
     def begin(self, running: Running) -> None:
-        """Turn to running: the task takes a slot."""
+        """Turn to running: the task takes a slot, in place of an earlier attempt at it."""
+        if (earlier := self.running.get(running.task)) is not None:
+            self.end(earlier)
         self.running[running.task] = running
         self._used[running.model] += 1
 
@@ -151,11 +167,27 @@ class NodeConnection:
         spec = self.models.get(model)
         return spec.max_silence if spec is not None else DEFAULT_SILENCE
 
+    def leave(self) -> None:
+        """Take nothing more; what runs goes on, under the session's lease (R3)."""
+        self.connected = False
+        self.accepting = False
+
+    async def hang_up(self, code: int, reason: str) -> None:
+        """Leave and close the link, whether or not the node takes part in that."""
+        self.leave()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SEND_WITHIN):
+                await self.link.close(code, reason)
+
     async def send(self, message: Message) -> bool:
         """Send to the node; ``False`` when it is gone."""
         try:
-            await self.link.send(messages.encode(message))
+            async with asyncio.timeout(SEND_WITHIN):
+                await self.link.send(messages.encode(message))
         except LinkClosed:
-            self.connected = False
+            self.leave()
+            return False
+        except TimeoutError:
+            await self.hang_up(CLOSE_FAILED, "the node does not read")
             return False
         return True

@@ -18,14 +18,17 @@ class Lanes:
     """Knows what each lane asks for, and believes some of them to be non-empty.
 
     The belief is only a hint: a lane becomes *hot* when something was queued in it, and cold when a claim came
-    back empty. Polls probe the others with a single claim.
+    back empty that began after the last such hint. Polls probe the others with a single claim.
     """
 
     def __init__(self, upkeep: Upkeep) -> None:
         """Learn of lanes with requirements through ``upkeep``."""
         self._upkeep = upkeep
         self._special: dict[str, LaneSpec] = {}
-        self._hot: dict[str, bool] = {}
+        self._hot: dict[str, int] = {}
+        """The number of a lane's last hint; 0 for one that is only to be probed."""
+        self.hints = 0
+        """How many hints there were so far."""
 
     async def lane(self, model: str, requires: dict[str, str]) -> str:
         """Return the lane for ``model`` and ``requires``; every gateway can know it from then on."""
@@ -50,24 +53,31 @@ class Lanes:
 
     def heat(self, lane: str) -> None:
         """Believe that a lane has something to claim."""
-        self._hot[lane] = True
+        self.hints += 1
+        self._hot[lane] = self.hints
+
+    def found(self, lane: str) -> None:
+        """Note that a claim brought a task: there may be more."""
+        if not self.is_hot(lane):
+            self.heat(lane)
 
     def probe(self, models: Iterable[str]) -> None:
         """See to it that one claim is tried on every lane of ``models``."""
         served = set(models)
         for model in sorted(served):
-            self._hot.setdefault(model, False)
+            self._hot.setdefault(model, 0)
         for spec in self._special.values():
             if spec.model in served:
-                self._hot.setdefault(spec.lane, False)
+                self._hot.setdefault(spec.lane, 0)
 
-    def cool(self, lane: str) -> None:
-        """Believe that a lane is empty."""
-        self._hot.pop(lane, None)
+    def cool(self, lane: str, seen: int) -> None:
+        """Believe that a lane is empty, unless there was a hint after the first ``seen`` ones."""
+        if self._hot.get(lane, 0) <= seen:
+            self._hot.pop(lane, None)
 
     def is_hot(self, lane: str) -> bool:
         """Tell whether a lane is believed to have something to claim."""
-        return self._hot.get(lane, False)
+        return self._hot.get(lane, 0) > 0
 
     def claimable(self) -> list[LaneSpec]:
         """Return the lanes worth a claim, the one that waited longest first, and send it to the end."""

@@ -65,7 +65,7 @@ async def connect(websocket: WebSocket) -> None:
     """Attach a node: ``Authorization: Bearer <node token>``, then the node protocol of ``protocol.messages``.
 
     Close codes: 4401 bad token, 4400 bad hello, 4409 the node attached anew, 4410 the session is lost, 1012
-    the gateway restarts, 1002 protocol error.
+    the gateway restarts, 1011 it failed or the node does not read, 1002 protocol error.
     """
     nodes = cast("NodeService", websocket.state.nodes)
     gate = cast("NodeGate", websocket.state.gate)

@@ -30,6 +30,7 @@ from neurogrid.queue.ops import (
     SessionRef,
     Want,
 )
+from neurogrid.queue.patience import patiently
 from neurogrid.queue.policy import Charge, Charges, Status
 from neurogrid.queue.upkeep import Upkeep
 
@@ -113,14 +114,13 @@ class Dispatcher:
             await self._bus.send(CONTROL, orjson.dumps(payload))
 
     async def stop(self, task: str, attempt: int) -> bool:
-        """Stop a cancelled attempt if a node of this gateway runs it."""
-        for connection in self.connections.values():
+        """Stop a cancelled attempt; ``True`` if a node of this gateway was told."""
+        for connection in list(self.connections.values()):
             running = connection.running.get(task)
             if running is not None and running.attempt == attempt:
                 connection.end(running)
-                await connection.send(Cancel(task, attempt))
                 self.poke()
-                return True
+                return await connection.send(Cancel(task, attempt))
         return False
 
     # --- hints --------------------------------------------------------------------------------
@@ -153,8 +153,10 @@ class Dispatcher:
             await self._work.wait()
             self._work.clear()
             wants = self._wants()
-            if wants:
-                await asyncio.gather(*(self._claim(connection, spec) for connection, spec in wants))
+            claims = (self._claim(connection, spec) for connection, spec in wants)
+            for failure in await asyncio.gather(*claims, return_exceptions=True):
+                if isinstance(failure, Exception):  # the next hint or poll tries again
+                    log.error("dispatch.claim_failed", exc_info=failure)
 
     # --- claims -------------------------------------------------------------------------------
 
@@ -175,16 +177,16 @@ class Dispatcher:
         return wants
 
     async def _claim(self, connection: NodeConnection, spec: LaneSpec) -> None:
-        started = time.monotonic()
+        started, seen = time.monotonic(), self.lanes.hints
         want = Want(spec.lane, connection.session)
         try:
             claimed = await self.journal.execute(want, patient=True)
         finally:
             connection.unreserve(spec.model)
         if claimed is None:
-            self.lanes.cool(spec.lane)
+            self.lanes.cool(spec.lane, seen)
             return
-        self.lanes.heat(spec.lane)
+        self.lanes.found(spec.lane)
         self.states.claimed(claimed, connection.name)
         self._start(connection, claimed, started)
         self.poke()
@@ -197,7 +199,8 @@ class Dispatcher:
         if connection is None or not current or not connection.connected:
             # It left in the meantime. Should it come back first, it will not know the task (R7).
             if connection is not None:
-                self.background.spawn(self._hand_back(running, connection.session), "dispatch.hand_back")
+                back = self.hand_back(running.task, running.attempt, connection.session)
+                self.background.spawn(back, "dispatch.hand_back")
             return
         connection.begin(running)
         assign = Assign(
@@ -213,24 +216,22 @@ class Dispatcher:
     async def _assign(
         self, connection: NodeConnection, running: Running, assign: Assign, since: float
     ) -> None:
-        if time.monotonic() - since > self.settings.lease / _RECHECK_SHARE:  # R7: this gateway may have slept
-            held = await self.upkeep.find(running.task)
+        # R7: this gateway may have slept, or waited for the database.
+        if time.monotonic() - since > self.settings.lease / _RECHECK_SHARE:
+            held = await patiently(lambda: self.upkeep.find(running.task))
             if held is None or (held.attempt, held.session) != (running.attempt, connection.session.id):
                 connection.end(running)
+                self.poke()
                 return
-        await connection.send(assign)
+        if connection.running.get(running.task) is running:  # else it was cancelled or taken away meanwhile
+            await connection.send(assign)
 
-    async def _hand_back(self, running: Running, session: SessionRef) -> None:
+    async def hand_back(
+        self, task: str, attempt: int, session: SessionRef, reason: str = "handed_back"
+    ) -> None:
+        """Put a task that ``session`` holds back into the queue; nothing is charged (R1, R3)."""
         await self.requeue(
-            Requeue(
-                running.task,
-                running.attempt,
-                Status.QUEUED,
-                Charge.NONE,
-                "handed_back",
-                guard=Guard.HELD,
-                session=session,
-            )
+            Requeue(task, attempt, Status.QUEUED, Charge.NONE, reason, guard=Guard.HELD, session=session)
         )
 
     async def requeue(self, op: Requeue) -> Requeued | None:

@@ -7,11 +7,12 @@ import time
 
 import structlog
 
-from neurogrid.dispatch.connection import NodeConnection, Running
+from neurogrid.dispatch.connection import CLOSE_SESSION_LOST, NodeConnection, Running
+from neurogrid.dispatch.contact import Contact
 from neurogrid.dispatch.service import Dispatcher
 from neurogrid.protocol.messages import Release
-from neurogrid.queue.ops import Evict, Guard, Requeue
-from neurogrid.queue.policy import Charge, RetryPolicy, Status
+from neurogrid.queue.ops import Evict, Requeue, SessionRef
+from neurogrid.queue.policy import Charge, RetryPolicy
 from neurogrid.queue.upkeep import Held
 
 log = structlog.get_logger(__name__)
@@ -30,14 +31,15 @@ class Watch:
         self._dispatcher = dispatcher
         self._policy = policy
         self._unknown: dict[tuple[str, int], float] = {}
-        self._contact_since = self._contact_at = time.monotonic()
+        self._contact = Contact(dispatcher.settings.lease)
+        self._listened_at = time.monotonic()
 
     async def reconcile(self) -> None:
         """Compare what the sessions of this gateway run, in memory and in the database (R7)."""
         connections = dict(self._dispatcher.connections)
         began = time.monotonic()
         held = await self._dispatcher.upkeep.held(list(connections))
-        self._note_contact()
+        self._contact.note()
         by_session: dict[str, dict[tuple[str, int], Held]] = {session: {} for session in connections}
         for task in held:
             by_session[task.session][task.task, task.attempt] = task
@@ -70,38 +72,40 @@ class Watch:
     async def _hand_back(self, connection: NodeConnection, task: Held) -> None:
         if not connection.connected:
             return  # the node may come back with it; the lease decides
-        await self._dispatcher.requeue(
-            Requeue(
-                task.task,
-                task.attempt,
-                Status.QUEUED,
-                Charge.NONE,
-                "handed_back",
-                guard=Guard.HELD,
-                session=connection.session,
-            )
-        )
+        await self._dispatcher.hand_back(task.task, task.attempt, connection.session)
 
     def _forget_gone(self, connections: dict[str, NodeConnection]) -> None:
         """Drop connections that closed and whose node did not come back within a lease."""
         now = time.monotonic()
+        current = self._dispatcher.connections
         for session, connection in connections.items():
-            if connection.connected:
+            if connection.connected or current.get(session) is not connection:
                 continue
             if connection.left_at is None:
                 connection.left_at = now
             elif now - connection.left_at > self._dispatcher.settings.lease:
-                self._dispatcher.connections.pop(session, None)
+                del current[session]
 
     async def silence(self) -> None:
-        """Take tasks away from nodes that show no progress on them (R5)."""
+        """Take tasks away from nodes that show no progress on them (R5), and hang up on silent nodes."""
         now = time.monotonic()
+        lease = self._dispatcher.settings.lease
+        slept, self._listened_at = now - self._listened_at > lease / 2, now
         for connection in list(self._dispatcher.connections.values()):
-            if not connection.connected:
-                continue
-            for running in list(connection.running.values()):
-                if now - running.sign_at > connection.silence_allowed(running.model):
-                    await self._take_away(connection, running)
+            if slept:  # this gateway did, not its nodes: what they said meanwhile is still to be read
+                connection.heard_at = now
+                for running in connection.running.values():
+                    running.sign()
+            elif connection.connected and now - connection.heard_at > lease:
+                log.warning("node.silent", node=connection.name, session=connection.session.id)
+                await connection.hang_up(CLOSE_SESSION_LOST, "no heartbeat within the lease")
+            elif connection.connected:
+                await self._check_progress(connection, now)
+
+    async def _check_progress(self, connection: NodeConnection, now: float) -> None:
+        for running in list(connection.running.values()):
+            if now - running.sign_at > connection.silence_allowed(running.model):
+                await self._take_away(connection, running)
 
     async def _take_away(self, connection: NodeConnection, running: Running) -> None:
         log.warning("task.silent", task=running.task, attempt=running.attempt, node=connection.name)
@@ -118,19 +122,22 @@ class Watch:
         if not self._may_judge():
             return
         moves, sessions = await self._dispatcher.upkeep.expired()
-        self._note_contact()
-        await self._requeue(moves)
-        for session in sessions:
-            if await self._dispatcher.journal.execute(Evict(session), patient=True):
-                log.warning("node.session_expired", session=session.id)
+        self._contact.note()
+        if self._may_judge():  # the answer may have taken as long as an outage
+            await self._evict(moves, sessions)
 
     async def sweep_embedded(self) -> None:
         """Take back at once what the embedded node of this process' predecessor ran (SQLite only)."""
         await self._dispatcher.upkeep.expire_embedded()
-        moves, sessions = await self._dispatcher.upkeep.expired(embedded=True)
+        await self._evict(*await self._dispatcher.upkeep.expired(embedded=True))
+
+    async def _evict(self, moves: list[Requeue], sessions: list[SessionRef]) -> None:
         await self._requeue(moves)
-        for session in sessions:
-            await self._dispatcher.journal.execute(Evict(session), patient=True)
+        journal = self._dispatcher.journal
+        gone = await asyncio.gather(*(journal.execute(Evict(one), patient=True) for one in sessions))
+        for session, evicted in zip(sessions, gone, strict=True):
+            if evicted:
+                log.warning("node.session_expired", session=session.id)
 
     async def sweep_orphans(self) -> None:
         """Take back running tasks whose session does not exist (R4)."""
@@ -140,16 +147,10 @@ class Watch:
     async def _requeue(self, moves: list[Requeue]) -> None:
         await asyncio.gather(*(self._dispatcher.requeue(move) for move in moves))
 
-    def _note_contact(self) -> None:
-        self._contact_at = time.monotonic()
-
     def _may_judge(self) -> bool:
-        """Tell whether the last ``lease`` seconds were an unbroken contact with the database."""
-        now = time.monotonic()
-        lease = self._dispatcher.settings.lease
-        if now - self._contact_at > lease / 2 or not self._dispatcher.journal.connected:
-            self._contact_since = now
-        return now - self._contact_since >= lease
+        if not self._dispatcher.journal.connected:
+            self._contact.lose()
+        return self._contact.unbroken
 
     async def promote(self) -> None:
         """Make waiting tasks claimable whose time has come (R15)."""

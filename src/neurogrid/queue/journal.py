@@ -88,17 +88,19 @@ class _Lanes:
 
     def take(self, rows: int, size: int) -> list[list[_Entry]]:
         """Remove and return the next batch: at least one entry, else within both bounds."""
-        taken: list[list[_Entry]] = []
-        for kind in ORDER:
-            queue, entries = self.queues[kind], []
-            while queue and rows > 0 and size > 0:
-                entry = queue.popleft()
+        taken: list[list[_Entry]] = [[] for _ in ORDER]
+        for kind, entries in zip(ORDER, taken, strict=True):
+            queue = self.queues[kind]
+            while queue:
+                entry = queue[0]
+                if rows <= 0 or (entry.op.size > size and any(taken)):
+                    return taken
+                queue.popleft()
                 entry.taken = True
                 rows -= 1
                 size -= entry.op.size
                 self._forget(entry)
                 entries.append(entry)
-            taken.append(entries)
         return taken
 
     def _forget(self, entry: _Entry) -> None:
@@ -114,6 +116,7 @@ class Journal:
         self._writer = writer
         self._settings = settings
         self._waiting = _Lanes()
+        self._unanswered: set[_Entry] = set()
         self._arrived = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._closing = False
@@ -140,6 +143,9 @@ class Journal:
             await asyncio.wait([self._loop_task], timeout=self._settings.max_wait)
             self._loop_task.cancel()
             await asyncio.gather(self._loop_task, return_exceptions=True)
+        for entry in self._unanswered:
+            if not entry.answer.done():
+                entry.answer.set_exception(self._late(entry))
         await self._writer.close()
 
     @overload
@@ -157,13 +163,15 @@ class Journal:
     async def execute(self, op: Op, *, patient: bool = False) -> Answer:
         """Write one row and return what became of it, after the commit.
 
-        A ``patient`` caller waits as long as it takes. Others get ``Unavailable`` when the journal is
-        overloaded or away, or ``OutcomeUnknown`` when their row may or may not have been written, after
-        ``max_wait`` seconds. Raises ``RowRefused`` when the database does not take the row.
+        A ``patient`` caller waits as long as it takes, at most until the journal closes. Others get
+        ``Unavailable`` when the journal is overloaded or away, or ``OutcomeUnknown`` when their row may or
+        may not have been written, after ``max_wait`` seconds. Raises ``RowRefused`` when the database does
+        not take the row.
         """
         self._admit(op, patient=patient)
         entry = _Entry(op, asyncio.get_running_loop().create_future())
         self._waiting.put(entry)
+        self._unanswered.add(entry)
         self._arrived.set()
         try:
             if patient:
@@ -173,6 +181,7 @@ class Journal:
         except TimeoutError:
             raise self._late(entry) from None
         finally:
+            self._unanswered.discard(entry)
             if not entry.taken:
                 self._waiting.drop(entry)
 
@@ -190,11 +199,12 @@ class Journal:
             raise Unavailable(msg, retry_after=2)
 
     def _late(self, entry: _Entry) -> Unavailable:
-        if entry.taken and isinstance(entry.op, Insert):
-            msg = f"The database did not answer in time; whether task {entry.op.id} was accepted is unknown."
-            return OutcomeUnknown(msg, retry_after=5)
-        msg = "The database is away. Nothing was written; try again in a moment."
-        return Unavailable(msg, retry_after=5)
+        if not entry.taken:
+            msg = "The database is away. Nothing was written; try again in a moment."
+            return Unavailable(msg, retry_after=5)
+        change = f"task {entry.op.id} was accepted" if isinstance(entry.op, Insert) else "this was done"
+        msg = f"The database did not answer in time; whether {change} is unknown."
+        return OutcomeUnknown(msg, retry_after=5)
 
     async def _run(self) -> None:
         while True:
@@ -209,7 +219,9 @@ class Journal:
         started = time.perf_counter()
         try:
             answers = await self._write(Batch.of([[entry.op for entry in kind] for kind in entries]))
-        except RowRejected as error:
+        except Exception as error:  # whatever a row does to the driver, the others go on
+            if not isinstance(error, RowRejected):
+                log.exception("journal.write_failed")
             await self._bisect(entries, error)
             return
         took = time.perf_counter() - started
@@ -244,7 +256,7 @@ class Journal:
                 log.info("journal.repeat", error=str(error))
             failures += 1
 
-    async def _bisect(self, entries: list[list[_Entry]], error: RowRejected) -> None:
+    async def _bisect(self, entries: list[list[_Entry]], error: Exception) -> None:
         """Find the row that spoils a batch, so that only its own caller fails (R9)."""
         flat = [entry for kind in entries for entry in kind]
         if len(flat) == 1:

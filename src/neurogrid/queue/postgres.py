@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import asyncpg
 from sqlalchemy.engine import URL
 
-from neurogrid.core.ids import now
 from neurogrid.queue import eventdata, statements
 from neurogrid.queue.ops import (
     Answer,
@@ -45,25 +44,25 @@ SESSION = {
 CONNECT_TIMEOUT = 4.0
 COMMAND_TIMEOUT = 4.5
 
-LOST = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.TooManyConnectionsError,
-)
 TRANSIENT = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
 )
-REJECTED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+# What is wrong with the server or the way to it, and with no row: wait, and look for it anew.
+LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
 
 _Op = TypeVar("_Op")
 _Row = Any
@@ -84,7 +83,7 @@ class PostgresWriter:
             self._connection = await asyncpg.connect(
                 self._dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, server_settings=SESSION
             )
-        except LOST as error:
+        except (asyncpg.PostgresError, *LOST) as error:
             raise ConnectionLost(str(error)) from error
 
     async def close(self) -> None:
@@ -110,10 +109,10 @@ class PostgresWriter:
             raise ConnectionLost(str(error)) from error
         except TRANSIENT as error:
             raise Transient(str(error)) from error
-        except REJECTED as error:
-            raise RowRejected(str(error)) from error
         except LOST as error:
             raise ConnectionLost(str(error)) from error
+        except asyncpg.PostgresError as error:
+            raise RowRejected(str(error)) from error
 
     async def _run(
         self, connection: asyncpg.Connection[Any], batch: Batch, *, repeat: bool
@@ -161,18 +160,14 @@ async def _finish(
     rows = [_finish_row(op) for op in _sorted(ops, lambda op: op.task)]
     found = await connection.fetch(statements.FINISH, *_columns(rows))
     if repeat:
-        keys = _columns([(op.task, op.attempt, op.write_id) for op in ops])
+        keys = _columns([(op.task, op.write_id) for op in ops])
         found += await connection.fetch(statements.FINISHED_BEFORE, *keys)
     done = {row[0]: _finished(row) for row in found}
-    return [_same_attempt(done.get(op.task), op.attempt) for op in ops]
-
-
-def _same_attempt(answer: Finished | None, attempt: int) -> Finished | None:
-    return answer if answer is not None and answer.attempt == attempt else None
+    return [done.get(op.write_id) for op in ops]
 
 
 def _finished(row: _Row) -> Finished:
-    task, owner, attempt, final_seq, status, node, started_at, finished_at = row
+    _, task, owner, attempt, final_seq, status, node, started_at, finished_at = row
     return Finished(task, owner, attempt, final_seq, Status(status), node, started_at, finished_at)
 
 
@@ -196,15 +191,11 @@ async def _requeue(
         keys = _columns([(op.task, op.write_id) for op in ops])
         found += await connection.fetch(statements.MOVED_BEFORE, *keys)
     done = {row[0]: _requeued(row) for row in found}
-    moved = [done.get(op.task) for op in ops]
-    return [
-        answer if answer and answer.attempt == op.attempt + 1 else None
-        for op, answer in zip(ops, moved, strict=True)
-    ]
+    return [done.get(op.write_id) for op in ops]
 
 
 def _requeued(row: _Row) -> Requeued:
-    task, owner, lane, attempt, status, at, data = row
+    _, task, owner, lane, attempt, status, at, data = row
     return Requeued(task, owner, lane, attempt, Status(status), at, data)
 
 
@@ -222,15 +213,15 @@ async def _cancel(
     if not ops:
         return []
     keys = _columns([(op.task, op.owner, op.write_id) for op in _sorted(ops, lambda op: op.task)])
-    done: dict[str, Answer] = {
-        row[0]: Canceled(*row) for row in await connection.fetch(statements.CANCEL, *keys, eventdata.CANCELED)
-    }
+    found = await connection.fetch(statements.CANCEL, *keys, eventdata.CANCELED)
+    done: dict[str, Answer] = {write_id: Canceled(*rest) for write_id, *rest in found}
     if repeat:
         pairs = _columns([(op.task, op.write_id) for op in ops])
-        for task, owner, _, attempt, _, at, _ in await connection.fetch(statements.MOVED_BEFORE, *pairs):
+        for row in await connection.fetch(statements.MOVED_BEFORE, *pairs):
+            write_id, task, owner, _, attempt, _, at, _ = row
             # Who ran it is no longer known; reconciliation stops the node (R7).
-            done[task] = Canceled(task, owner, attempt, None, at)
-    return [done.get(op.task) for op in ops]
+            done[write_id] = Canceled(task, owner, attempt, None, at)
+    return [done.get(op.write_id) for op in ops]
 
 
 async def _claim(connection: asyncpg.Connection[Any], ops: Sequence[Want], *, repeat: bool) -> list[Answer]:
@@ -270,5 +261,5 @@ async def _insert(
     if len(found) < len(ops) or repeat:
         keys = _columns([(op.id, op.write_id) for op in ops])
         found += await connection.fetch(statements.INSERTED_BEFORE, *keys)
-    done = {row[0]: Inserted(row[0], Status(row[1]), row[2] or now()) for row in found}
+    done = {row[0]: Inserted(row[0], Status(row[1]), row[2]) for row in found}
     return [done[op.id] for op in ops]

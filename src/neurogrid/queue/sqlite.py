@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
@@ -91,6 +92,16 @@ INSERT INTO tasks (
 VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,1,0,0,0,?,?,?,0,0,0,0,?,?)
 """
 
+REJECTED = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    UnicodeEncodeError,
+    OverflowError,
+)
+"""What a value is answered with that no column takes."""
+
 
 class SqliteWriter:
     """One writing connection; ``turn`` is the lock it shares with the process' other writers."""
@@ -126,7 +137,9 @@ class SqliteWriter:
         for pragma in SQLITE_PRAGMAS:
             connection.execute(pragma)
         last = connection.execute("SELECT xid FROM task_events ORDER BY rowid DESC LIMIT 1").fetchone()
-        self._xid = last[0] if last else 0
+        # Transactions are numbered by the clock's microseconds: the newest event may have been deleted, and
+        # a number must not be given twice (R25).
+        self._xid = max(last[0] if last else 0, time.time_ns() // 1000)
         self._connection = connection
 
     def _shut(self) -> None:
@@ -143,12 +156,14 @@ class SqliteWriter:
             connection.execute("BEGIN IMMEDIATE")
             answers = _Transaction(connection, self._xid + 1).run(batch)
             connection.execute("COMMIT")
-        except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError) as error:
+        except REJECTED as error:
             _roll_back(connection)
             raise RowRejected(str(error)) from error
         except sqlite3.OperationalError as error:
             _roll_back(connection)
             raise Transient(str(error)) from error
+        except sqlite3.DatabaseError as error:
+            raise ConnectionLost(str(error)) from error
         except BaseException:
             _roll_back(connection)
             raise

@@ -32,12 +32,14 @@ WITH d AS (
         compute_seconds = d.compute_seconds, session_id = NULL, write_id = d.write_id,
         finished_at = clock_timestamp()
     FROM d WHERE t.id = d.id AND t.attempt = d.attempt AND t.status = 'running'
-    RETURNING t.id, t.owner_id, t.attempt, t.final_seq, t.status, t.node, t.started_at, t.finished_at, d.data
+    RETURNING t.id, t.owner_id, t.attempt, t.final_seq, t.status, t.node, t.started_at, t.finished_at,
+        t.write_id, d.data
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
     SELECT id, attempt, final_seq, owner_id, {XID}, 'task.' || status, finished_at, data FROM upd
 )
-SELECT id::text, owner_id::text, attempt, final_seq, status, node, started_at, finished_at FROM upd
+SELECT write_id::text, id::text, owner_id::text, attempt, final_seq, status, node, started_at, finished_at
+FROM upd
 """
 
 REQUEUE = f"""
@@ -65,7 +67,7 @@ WITH d AS (
                 WHERE s.id = d.session_id AND s.gen = d.gen AND s.lease_until < clock_timestamp())
             WHEN 'orphaned' THEN NOT EXISTS (SELECT 1 FROM node_sessions s WHERE s.id = t.session_id)
             ELSE true END
-    RETURNING t.id, t.owner_id, t.lane, t.attempt, t.status, d.data
+    RETURNING t.id, t.owner_id, t.lane, t.attempt, t.status, t.write_id, d.data
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
     SELECT id, attempt, 0, owner_id, {XID},
@@ -73,7 +75,8 @@ WITH d AS (
     FROM upd
     RETURNING task_id, at
 )
-SELECT id::text, owner_id::text, lane, attempt, status, at, data FROM upd JOIN ev ON task_id = id
+SELECT write_id::text, id::text, owner_id::text, lane, attempt, status, at, data
+FROM upd JOIN ev ON task_id = id
 """
 
 EVICT = """
@@ -95,12 +98,12 @@ WITH d AS (
         status = 'canceled', attempt = t.attempt + 1, final_seq = 0, session_id = NULL, wait_reason = NULL,
         run_at = NULL, finished_at = clock_timestamp(), write_id = old.write_id
     FROM old WHERE t.id = old.id
-    RETURNING t.id, t.owner_id, t.attempt, old.session_id, t.finished_at
+    RETURNING t.id, t.owner_id, t.attempt, old.session_id, t.finished_at, t.write_id
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
     SELECT id, attempt, 0, owner_id, {XID}, 'task.canceled', finished_at, $4 FROM upd
 )
-SELECT id::text, owner_id::text, attempt, session_id::text, finished_at FROM upd
+SELECT write_id::text, id::text, owner_id::text, attempt, session_id::text, finished_at FROM upd
 """
 
 _CLAIMED = """t.id, t.owner_id, t.lane, t.model, t.attempt, t.errors, t.losses, t.max_attempts, t.input,
@@ -197,13 +200,12 @@ FROM tasks JOIN unnest($1::uuid[], $2::uuid[]) AS d(i, w) ON id = i
 """
 
 FINISHED_BEFORE = """
-SELECT id::text, owner_id::text, attempt, final_seq, status, node, started_at, finished_at
-FROM tasks JOIN unnest($1::uuid[], $2::int[], $3::uuid[]) AS d(i, a, w)
-    ON id = i AND attempt = a AND write_id = w
+SELECT write_id::text, id::text, owner_id::text, attempt, final_seq, status, node, started_at, finished_at
+FROM tasks JOIN unnest($1::uuid[], $2::uuid[]) AS d(i, w) ON id = i AND write_id = w
 """
 
 MOVED_BEFORE = """
-SELECT t.id::text, t.owner_id::text, t.lane, t.attempt, t.status, e.at, e.data
+SELECT t.write_id::text, t.id::text, t.owner_id::text, t.lane, t.attempt, t.status, e.at, e.data
 FROM unnest($1::uuid[], $2::uuid[]) AS d(i, w)
 JOIN tasks t ON t.id = i AND t.write_id = w
 JOIN task_events e ON e.task_id = t.id AND e.attempt = t.attempt AND e.seq = 0
