@@ -123,7 +123,7 @@ async def node(connect: Connect, runners: Sequence[Runner], name: str = "node") 
 
 def settings_for(database_url: str, **options: Any) -> Settings:
     """Return settings that read no file and no environment but ``options``."""
-    return Settings(_env_file=None, database_url=SecretStr(database_url), **options)  # type: ignore[call-arg]
+    return Settings(_env_file=None, database_url=SecretStr(database_url), **options)
 
 
 @asynccontextmanager

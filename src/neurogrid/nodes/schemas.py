@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from neurogrid.core.errors import GridError
 
@@ -68,6 +68,8 @@ class ModelList(BaseModel):
 
 class NewToken(BaseModel):
     """What a node token is called."""
+
+    model_config = ConfigDict(extra="forbid")
 
     name: str = Field("node", min_length=1, max_length=200)
 

@@ -61,7 +61,9 @@ async def list_tasks(
     actor: Reader,
     tasks: Tasks,
     status: Annotated[list[ClientStatus] | None, Query(description="Only tasks in these states.")] = None,
-    model: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="Only tasks of this model.")] = None,
+    model: Annotated[
+        str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="Only tasks of this model.")
+    ] = None,
     created_after: Annotated[Moment | None, Query(description="Created at or after this.")] = None,
     created_before: Annotated[Moment | None, Query(description="Created before this.")] = None,
     cursor: Annotated[

@@ -6,6 +6,7 @@ import asyncio
 from datetime import datetime
 from typing import Any
 
+import httpx
 import pytest
 
 from neurogrid.tasks.schemas import TaskSummary, TaskView
@@ -76,7 +77,9 @@ async def test_wait_returns_the_finished_task(ada: Account) -> None:
 
 async def test_too_slow_is_accepted(ada: Account) -> None:
     """A task that takes longer than the client waits is answered 202, and goes on."""
-    answer = await ada.http.post("/v1/tasks", json={"model": "puppet", "input": 1}, headers={"Prefer": "wait=0"})
+    answer = await ada.http.post(
+        "/v1/tasks", json={"model": "puppet", "input": 1}, headers={"Prefer": "wait=0"}
+    )
     assert answer.status_code == 202
     assert answer.json()["output"] is None
     await ada.reaches(answer.json()["id"], "running")
@@ -91,7 +94,9 @@ async def test_failure_ends_the_wait(ada: Account) -> None:
     assert answer.json()["error"] == {"code": "debug_failure", "message": "out of luck"}
 
 
-@pytest.mark.parametrize("value", ["wait=", "wait=-1", "wait=1.5", "wait=soon", "wait=1e3", "wait=9999999999", "wait=\u00b2"])
+@pytest.mark.parametrize(
+    "value", ["wait=", "wait=-1", "wait=1.5", "wait=soon", "wait=1e3", "wait=9999999999", "wait=\u00b2"]
+)
 async def test_bad_wait_is_refused(sqlite_grid: RunningGateway, value: str) -> None:
     """A wait that is no whole number of seconds is 400, and nothing is submitted."""
     ada = await sqlite_grid.account()
@@ -106,7 +111,9 @@ async def test_wait_is_capped(start: Start) -> None:
     """A client that would wait an hour waits as long as the server allows, and is told so."""
     grid = await start(tasks={"max_wait": 0.05})
     ada = await grid.account()
-    answer = await ada.http.post("/v1/tasks", json={"model": "puppet", "input": 1}, headers={"Prefer": "Wait=3600"})
+    answer = await ada.http.post(
+        "/v1/tasks", json={"model": "puppet", "input": 1}, headers={"Prefer": "Wait=3600"}
+    )
     assert answer.status_code == 202
     assert answer.headers["preference-applied"] == "wait=0"
 
@@ -187,7 +194,8 @@ async def test_queue_of_a_user_is_bounded(start: Start) -> None:
     await ada.http.post(f"/v1/tasks/{ids[0]}/cancel")
 
     async def admitted() -> bool:
-        return (await ada.http.post("/v1/tasks", json={"model": "puppet", "input": 1})).status_code == 202
+        again = await ada.http.post("/v1/tasks", json={"model": "puppet", "input": 1})
+        return again.status_code == httpx.codes.ACCEPTED
 
     await until(admitted, what="room again after a cancel")
 
