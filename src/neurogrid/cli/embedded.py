@@ -13,6 +13,7 @@ import structlog
 
 from neurogrid import __version__
 from neurogrid.agent.agent import Agent
+from neurogrid.cli.node import slots_of
 from neurogrid.core.background import Background
 from neurogrid.runners.base import Runner
 from neurogrid.runners.catalog import OnLoad, close_all, load_all
@@ -25,11 +26,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedNode:
-    """What the node is made of. ``grace`` is in seconds, for running tasks at the end."""
+    """What the node is made of.
+
+    ``slots`` bounds what runs at once (``None``: as many as the models together), ``grace`` is in seconds, for
+    running tasks at the end.
+    """
 
     name: str
     runners: list[Runner]
-    slots: int
+    slots: int | None
     spill_dir: Path
     grace: float
     on_load: OnLoad
@@ -53,7 +58,7 @@ class EmbeddedNode:
                     self.name,
                     __version__,
                     loaded,
-                    slots=self.slots,
+                    slots=self.slots or slots_of(loaded),
                     connect=connect,
                     spill_dir=self.spill_dir,
                 )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +41,8 @@ def node(
         str | None, typer.Option(help="The node's name, unique in the grid.", show_default="host name")
     ] = None,
     slots: Annotated[
-        int | None, typer.Option(help="Tasks it runs at once.", show_default="number of cores", min=1)
+        int | None,
+        typer.Option(help="Tasks it runs at once.", show_default="as many as its models together", min=1),
     ] = None,
     models: Annotated[
         str | None, typer.Option(help="What it serves, separated by commas.", show_default="all")
@@ -81,7 +81,7 @@ def node(
             name or socket.gethostname(),
             __version__,
             loaded,
-            slots=slots or os.cpu_count() or 1,
+            slots=slots or slots_of(loaded),
             connect=connect,
             labels=read_labels(label),
             spill_dir=settings.data_dir / "spill",
@@ -99,6 +99,11 @@ def build_runners(models: str | None, models_dir: Path, *, debug: bool) -> list[
         return build(names, debug=debug, models_dir=models_dir)
     except ValueError as error:
         raise Failure(str(error)) from None
+
+
+def slots_of(runners: Iterable[Runner]) -> int:
+    """Return how many tasks ``runners`` can run at once; each keeps to its own number, whatever the others do."""
+    return sum(runner.spec.slots for runner in runners)
 
 
 async def run_node(runners: list[Runner], make_agent: Callable[[list[Runner]], Agent]) -> None:

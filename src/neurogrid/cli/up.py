@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -47,7 +46,8 @@ def up(
         str | None, typer.Option(help="What to serve, separated by commas.", show_default="all")
     ] = None,
     slots: Annotated[
-        int | None, typer.Option(help="Tasks at once.", show_default="number of cores", min=1)
+        int | None,
+        typer.Option(help="Tasks at once.", show_default="as many as the models together", min=1),
     ] = None,
     debug_models: Annotated[
         bool | None, typer.Option("--debug-models", help="Serve debug.echo, debug.sleep and debug.fail, too.")
@@ -136,7 +136,7 @@ def _node(settings: Settings, models: str | None, slots: int | None, models_dir:
         runners=build_runners(
             models, models_dir or settings.data_dir / MODELS_DIR, debug=settings.debug_models
         ),
-        slots=slots or os.cpu_count() or 1,
+        slots=slots,
         spill_dir=settings.data_dir / "spill",
         grace=settings.grid.shutdown_grace,
         on_load=_show_loading,
