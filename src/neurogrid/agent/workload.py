@@ -143,4 +143,4 @@ class Workload:
     def _refuse(self, key: Execution, reason: str) -> None:
         log.info("agent.handed_back", task=key[0], attempt=key[1], reason=reason)
         if self.sender is not None:
-            self.sender.post(Refuse(*key, reason))
+            self.sender.post(Refuse(*key, reason, leaving=self.closed))

@@ -167,11 +167,15 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
 
 
 class Refuse(Message, frozen=True, tag="refuse"):
-    """The node cannot run an assigned task now (it drains, or has no such model); nothing is charged."""
+    """The node cannot run an assigned task now (it drains, or has no such model); nothing is charged.
+
+    ``leaving`` says that it takes no further tasks at all.
+    """
 
     task: str
     attempt: int
     reason: str = ""
+    leaving: bool = False
 
 
 class Drained(Message, frozen=True, tag="drained"):
