@@ -451,7 +451,7 @@ async def test_drain_lets_tasks_finish() -> None:
         await until(lambda: puppet.running)
         await gateway.say(Drain(deadline_s=60))
         await gateway.assign("u")
-        assert await gateway.expect(Refuse) == Refuse("u", 1, "draining")
+        assert await gateway.expect(Refuse) == Refuse("u", 1, "draining", leaving=True)
         puppet.go.set()
         await gateway.expect(Result)
         await gateway.say(Committed("t", 1))
@@ -468,7 +468,7 @@ async def test_drain_hands_back_what_does_not_finish() -> None:
         await gateway.assign("t")
         await until(lambda: puppet.running)
         draining = asyncio.create_task(agent.drain(0))
-        assert await gateway.expect(Refuse) == Refuse("t", 1, "drained")
+        assert await gateway.expect(Refuse) == Refuse("t", 1, "drained", leaving=True)
         await gateway.expect(Drained)
         await draining
     assert puppet.cancelled == 1
