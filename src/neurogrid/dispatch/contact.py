@@ -30,8 +30,7 @@ class Contact:
         """Note that the database is away."""
         self._since = self._at = self._clock()
 
-    @property
     def unbroken(self) -> bool:
-        """Whether the contact lasts for a lease already."""
+        """Tell whether the contact lasts for a lease already."""
         now = self._clock()
         return now - self._at <= self._lease / 2 and now - self._since >= self._lease

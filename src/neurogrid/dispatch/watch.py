@@ -150,7 +150,7 @@ class Watch:
     def _may_judge(self) -> bool:
         if not self._dispatcher.journal.connected:
             self._contact.lose()
-        return self._contact.unbroken
+        return self._contact.unbroken()
 
     async def promote(self) -> None:
         """Make waiting tasks claimable whose time has come (R15)."""
