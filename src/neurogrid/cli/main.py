@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from neurogrid import __version__
 from neurogrid.cli import accounts, config, database, models, node, nodes, openapi, serve, task, up
 from neurogrid.cli.failures import Commands
 
@@ -45,9 +48,22 @@ for name, group in (
 @app.command()
 def version() -> None:
     """Print the version."""
-    from neurogrid import __version__
-
     typer.echo(__version__)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _neurogrid(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 if __name__ == "__main__":

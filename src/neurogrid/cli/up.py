@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neurogrid.cli import screen
+from neurogrid.cli import connection, screen
 from neurogrid.cli.failures import Failure
 from neurogrid.cli.models import MODELS_DIR
 from neurogrid.cli.node import build_runners
@@ -79,7 +82,7 @@ def up(
         from neurogrid.app import create_app
 
         app = create_app(settings, node.companion() if node else None)
-        run_server(app, settings, listener, lambda: _welcome(url, credentials))
+        run_server(app, settings, listener, lambda: _welcome(settings, url, credentials, servers=servers))
     screen.note("stopped")
 
 
@@ -147,12 +150,23 @@ def _show_loading(name: str, state: LoadState, reason: str) -> None:
     typer.echo(f"  {name}: {state}{f' ({reason})' if reason else ''}", err=True)
 
 
-def _welcome(url: str, credentials: Path) -> None:
+def _welcome(settings: Settings, url: str, credentials: Path, *, servers: bool) -> None:
     typer.secho(f"NeuroGrid is up at {url}", fg="green", bold=True, err=True)
     for line in (
         f"  API documents  {url}/docs",
         f"  credentials    {credentials}",
-        '  first task     neurogrid task submit smollm2-135m --input "Name three uses of a paper clip." --watch',
+        *([f"  database       {settings.effective_database_url}"] if servers else []),
+        f"  first task     {_first_task(settings.data_dir)}",
         "  stop           Ctrl-C",
     ):
         typer.echo(line, err=True)
+
+
+def _first_task(data_dir: Path) -> str:
+    """Return a command that works in another terminal here, without an activated environment, too."""
+    command = "neurogrid"
+    if shutil.which(command) is None:
+        command = os.path.relpath(Path(sys.executable).with_name(command))
+    if connection.data_dir().absolute() != data_dir.absolute():
+        command = f"NEUROGRID_DATA_DIR={shlex.quote(str(data_dir.absolute()))} {command}"
+    return f'{command} task submit smollm2-135m --input "Name three uses of a paper clip." --watch'
