@@ -140,8 +140,8 @@ async def _renew(connection: asyncpg.Connection[Any], ops: Sequence[Renew]) -> l
     if not ops:
         return []
     rows = [(op.session.id, op.session.gen, op.lease) for op in _sorted(ops, lambda op: op.session.id)]
-    renewed = {str(row[0]) for row in await connection.fetch(statements.RENEW, *_columns(rows))}
-    return [op.session.id in renewed or None for op in ops]
+    renewed = {tuple(row) for row in await connection.fetch(statements.RENEW, *_columns(rows))}
+    return [(op.session.id, op.session.gen) in renewed or None for op in ops]
 
 
 def _finish_row(op: Finish) -> tuple[Any, ...]:
@@ -203,8 +203,8 @@ async def _evict(connection: asyncpg.Connection[Any], ops: Sequence[Evict]) -> l
     if not ops:
         return []
     rows = [(op.session.id, op.session.gen) for op in _sorted(ops, lambda op: op.session.id)]
-    gone = {row[0] for row in await connection.fetch(statements.EVICT, *_columns(rows))}
-    return [op.session.id in gone or None for op in ops]
+    gone = {tuple(row) for row in await connection.fetch(statements.EVICT, *_columns(rows))}
+    return [(op.session.id, op.session.gen) in gone or None for op in ops]
 
 
 async def _cancel(

@@ -14,7 +14,7 @@ RENEW = """
 UPDATE node_sessions s SET lease_until = clock_timestamp() + d.lease * interval '1 second'
 FROM unnest($1::uuid[], $2::int[], $3::float8[]) AS d(id, gen, lease)
 WHERE s.id = d.id AND s.gen = d.gen
-RETURNING s.id
+RETURNING s.id::text, s.gen
 """
 
 FINISH = f"""
@@ -83,7 +83,7 @@ EVICT = """
 DELETE FROM node_sessions s USING unnest($1::uuid[], $2::int[]) AS d(id, gen)
 WHERE s.id = d.id AND s.gen = d.gen AND s.lease_until < clock_timestamp()
     AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.status = 'running' AND t.session_id = s.id)
-RETURNING s.id::text
+RETURNING s.id::text, s.gen
 """
 
 CANCEL = f"""
