@@ -17,7 +17,6 @@ from tests.support.processes import GridProcess
 from tests.support.until import until_blocking
 
 pytestmark = pytest.mark.timeout(600)
-MODELS = [pytest.mark.models, pytest.mark.xdist_group("models")]
 DEBUG = ("--debug-models", "--models", "debug.sleep,debug.echo", "--slots", "4")
 OF_EACH: dict[str, tuple[Any, dict[str, Any]]] = {
     "smollm2-135m": ("Say hello.", {"max_tokens": 4}),
@@ -56,7 +55,6 @@ def all_over(user: User, gateway: GridProcess) -> Callable[[], bool]:
 def test_main_job(single: Single, servers: tuple[str, ...]) -> None:
     """A task submitted by the command line prints its output as it comes and ends with usage; so does SSE."""
     gateway = single.up(*servers)
-    single_environment = {"NEUROGRID_URL": gateway.url}
     question = "Name three uses of a paper clip."
     printed = single.grid.run(
         "task", "submit", "smollm2-135m", "--input", question, "--watch", "-p", "max_tokens=40"
@@ -67,7 +65,7 @@ def test_main_job(single: Single, servers: tuple[str, ...]) -> None:
     assert whole["status"] == "completed"
     assert whole["output"]["text"].strip() in printed
     assert whole["usage"]["completion_tokens"] > 0
-    assert single_environment["NEUROGRID_URL"] == single.credentials["url"]
+    assert single.credentials["url"] == gateway.url
 
     again = user.submit(gateway, "smollm2-135m", question, parameters={"max_tokens": 40})
     with user.http(gateway) as http, http.stream("GET", f"/v1/tasks/{again}/events") as events:

@@ -195,7 +195,7 @@ async def test_queue_of_a_user_is_bounded(start: Start) -> None:
 
     async def admitted() -> bool:
         again = await ada.http.post("/v1/tasks", json={"model": "puppet", "input": 1})
-        return again.status_code == httpx.codes.ACCEPTED
+        return bool(again.status_code == httpx.codes.ACCEPTED)
 
     await until(admitted, what="room again after a cancel")
 
