@@ -1,7 +1,9 @@
-"""``neurogrid config``: the settings in force."""
+"""``neurogrid config``: the settings in force, and all there are."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,6 +14,11 @@ from neurogrid.cli.service import load_settings
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
+PREFIX = "NEUROGRID_"
+_RULE = re.compile(r" \(R\d[^)]*\)")
+"""The numbers of our own rules mean nothing to an operator."""
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="See the configuration.")
 
@@ -39,7 +46,58 @@ def show(json: Json = False, data_dir: DataDir = None) -> None:
         typer.echo(f"{name:<{width}}  {'' if value is None else value}")
 
 
-def flatten(section: BaseModel, prefix: str = "NEUROGRID_") -> list[tuple[str, Any]]:
+@app.command()
+def describe() -> None:
+    """Print every setting with its default and its meaning, as Markdown.
+
+    Example:
+
+        neurogrid config describe
+    """
+    from neurogrid.core.settings import Settings
+
+    typer.echo("\n".join(_describe(Settings, PREFIX)))
+
+
+def _describe(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    """Yield a section's table, then those of the sections within it."""
+    from pydantic import BaseModel
+
+    fields = section.model_fields.items()
+    within = {name: type(field.default) for name, field in fields if isinstance(field.default, BaseModel)}
+    yield from ("| variable | default | meaning |", "|---|---|---|")
+    for name, field in fields:
+        if name not in within:
+            names = " or ".join(f"`{each}`" for each in _variables(name, field, prefix))
+            yield f"| {names} | {_default(field)} | {_RULE.sub('', field.description or '')} |"
+    for name, inner in within.items():
+        yield from ("", f"### {name.capitalize()}", "", _RULE.sub("", inner.__doc__ or ""), "")
+        yield from _describe(inner, f"{prefix}{name.upper()}__")
+
+
+def _variables(name: str, field: FieldInfo, prefix: str) -> list[str]:
+    from pydantic import AliasChoices
+
+    if isinstance(field.validation_alias, AliasChoices):
+        return [str(each) for each in field.validation_alias.choices]
+    return [prefix + name.upper()]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "the platform's user-data directory"
+    match field.default:
+        case None:
+            return ""
+        case bool(value):
+            return f"`{str(value).lower()}`"
+        case float(value):
+            return f"`{value:g}`"
+        case value:
+            return f"`{value}`"
+
+
+def flatten(section: BaseModel, prefix: str = PREFIX) -> list[tuple[str, Any]]:
     """Return every setting by the name of its environment variable, secrets masked."""
     from pydantic import BaseModel
 
