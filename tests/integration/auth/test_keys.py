@@ -12,9 +12,9 @@ from neurogrid.auth import service, tokens
 from neurogrid.auth.policy import Role, Tier
 from neurogrid.auth.service import CACHE_SECONDS, AuthService
 from neurogrid.auth.tables import ApiKey, User
-from neurogrid.core.db import Row
 from neurogrid.core.errors import Conflict, Invalid, NotFound, Unauthenticated
 from neurogrid.core.ids import now
+from neurogrid.core.prepared import Row
 from tests.support.gateway import Account, RunningGateway
 from tests.support.until import until
 
