@@ -98,9 +98,7 @@ class TaskService:
         self._dispatching.inserted(op, answer)
         return Submitted(op.id, views.accepted(op, answer))
 
-    def _insertion(
-        self, actor: Identity, body: TaskSubmit, model: Model, lane: str, task: str
-    ) -> Insert:
+    def _insertion(self, actor: Identity, body: TaskSubmit, model: Model, lane: str, task: str) -> Insert:
         spec = model.spec
         return Insert(
             id=task,

@@ -35,9 +35,9 @@ GET = Prepared(_with_output(*_SUMMARY, Task.input).where(*_MINE))
 STATUS = Prepared(select(Task.status).where(*_MINE))
 OWNER = Prepared(select(Task.owner_id).where(Task.id == bindparam("task")))
 FINAL_ROW = Prepared(
-    _with_output(
-        Task.attempt, Task.final_seq, Task.output_apart, Task.started_at, Task.finished_at
-    ).where(Task.id == bindparam("task"), Task.final_seq.is_not(None))
+    _with_output(Task.attempt, Task.final_seq, Task.output_apart, Task.started_at, Task.finished_at).where(
+        Task.id == bindparam("task"), Task.final_seq.is_not(None)
+    )
 )
 EVENTS = Prepared(
     select(*_EVENT)
@@ -95,7 +95,9 @@ class TaskStore:
         unfinished = select(Task.id).where(
             Task.owner_id == owner, Task.status.in_(("queued", "waiting", "running"))
         )
-        row = await self._database.first(select(func.count().label("n")).select_from(unfinished.limit(limit).subquery()))
+        row = await self._database.first(
+            select(func.count().label("n")).select_from(unfinished.limit(limit).subquery())
+        )
         return row["n"] if row else 0
 
     async def owner_of(self, task: str) -> str | None:
@@ -109,9 +111,7 @@ class TaskStore:
 
     async def finished(self, tasks: Sequence[str]) -> set[str]:
         """Return which of ``tasks`` are finished."""
-        rows = await self._database.all(
-            select(Task.id).where(Task.id.in_(tasks), Task.status.in_(_FINAL))
-        )
+        rows = await self._database.all(select(Task.id).where(Task.id.in_(tasks), Task.status.in_(_FINAL)))
         return {row["id"] for row in rows}
 
     async def events(self, task: str, after: EventId) -> list[Row]:
@@ -131,9 +131,7 @@ class TaskStore:
             )
         )
 
-    async def owner_events(
-        self, owner: str, after: tuple[int, str, int, int], limit: int
-    ) -> list[Row]:
+    async def owner_events(self, owner: str, after: tuple[int, str, int, int], limit: int) -> list[Row]:
         """Return state events of ``owner`` after a cursor, in the order of R25."""
         position = tuple_(TaskEvent.xid, TaskEvent.task_id, TaskEvent.attempt, TaskEvent.seq)
         query = select(TaskEvent.xid, TaskEvent.task_id, *_EVENT).where(

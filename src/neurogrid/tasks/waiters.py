@@ -61,9 +61,7 @@ class Waiters:
         try:
             while True:
                 alone = self._bus.shared and not self._bus.healthy
-                await asyncio.sleep(
-                    self._settings.waiter_poll_alone if alone else self._settings.waiter_poll
-                )
+                await asyncio.sleep(self._settings.waiter_poll_alone if alone else self._settings.waiter_poll)
                 if self._waiting:
                     for task in await self._store.finished(list(self._waiting)):
                         self._ended(task)
