@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 TASK_FAILED: Final = 1
+SERVER_FAILED: Final = 1
 REFUSED: Final = 2
 UNREACHABLE: Final = 3
 UNEXPECTED: Final = 70
@@ -30,6 +31,7 @@ _MODULE_EXIT_CODES: Final = {
     ("neurogrid.runners.weights", "PullError"): UNREACHABLE,
     ("neurogrid.runners.base", "ModelUnavailable"): REFUSED,
     ("neurogrid.agent.connect", "NodeRefused"): REFUSED,
+    ("neurogrid.servers.errors", "ServerFailed"): SERVER_FAILED,
 }
 
 
@@ -103,6 +105,8 @@ def _text(error: Exception) -> str:
 
 
 def _hint(error: Exception) -> str:
+    if hint := getattr(error, "hint", ""):
+        return str(hint)
     if getattr(error, "status", None) == 401:
         return "Give a key by --api-key or NEUROGRID_API_KEY; make one by `neurogrid key create`."
     if _known(error) == UNREACHABLE and type(error).__module__ == "neurogrid.client.errors":

@@ -102,7 +102,7 @@ def _only_one(data_dir: Path) -> Iterator[None]:
 def _with_servers(settings: Settings, stack: ExitStack) -> Settings:
     from pydantic import SecretStr
 
-    from neurogrid.cli.servers import running_servers
+    from neurogrid.servers.running import running_servers
 
     with screen.status("starting PostgreSQL and Valkey …"):
         found = stack.enter_context(running_servers(settings.data_dir / "servers"))
