@@ -11,8 +11,9 @@ from typing import Any, cast
 import orjson
 from sqlalchemy import Executable, Table, delete, select, update
 
-from neurogrid.core.db import Database, Row
+from neurogrid.core.db import Database
 from neurogrid.core.ids import new_id
+from neurogrid.core.prepared import Row
 from neurogrid.core.settings import JournalSettings
 from neurogrid.queue.build import make_journal
 from neurogrid.queue.journal import ORDER

@@ -10,6 +10,10 @@ XID = "pg_current_xact_id()::text::bigint"
 RUNNING = """'{"status":"running","attempt":' || attempt || ',"node":' || to_json(node)::text || '}'"""
 RUNNING_AT_ONCE = """'{"status":"running","attempt":1,"node":' || to_json(ins.node)::text || '}'"""
 
+# The status in a form that the planner does not recognize: where it does, it walks the partial index of all
+# running (or live) tasks on a young table, for every batch, instead of going by key (R11, R13).
+STATUS = "(t.status || '')"
+
 RENEW = """
 UPDATE node_sessions s SET lease_until = clock_timestamp() + d.lease * interval '1 second'
 FROM unnest($1::uuid[], $2::int[], $3::float8[]) AS d(id, gen, lease)
@@ -31,7 +35,7 @@ WITH d AS (
         prompt_tokens = d.prompt_tokens, completion_tokens = d.completion_tokens,
         compute_seconds = d.compute_seconds, session_id = NULL, write_id = d.write_id,
         finished_at = clock_timestamp()
-    FROM d WHERE t.id = d.id AND t.attempt = d.attempt AND t.status = 'running'
+    FROM d WHERE t.id = d.id AND t.attempt = d.attempt AND {STATUS} = 'running'
     RETURNING t.id, t.owner_id, t.attempt, t.final_seq, t.status, t.node, t.started_at, t.finished_at,
         t.write_id, d.data
 ), ev AS (
@@ -58,7 +62,7 @@ WITH d AS (
         final_seq = CASE WHEN d.status = 'failed' THEN 0 END,
         finished_at = CASE WHEN d.status = 'failed' THEN clock_timestamp() END,
         write_id = d.write_id
-    FROM d WHERE t.id = d.id AND t.attempt = d.attempt AND t.status = 'running'
+    FROM d WHERE t.id = d.id AND t.attempt = d.attempt AND {STATUS} = 'running'
         AND CASE d.guard
             WHEN 'held' THEN t.session_id = d.session_id AND EXISTS (
                 SELECT 1 FROM node_sessions s WHERE s.id = d.session_id AND s.gen = d.gen)
@@ -91,7 +95,7 @@ WITH d AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS d(id, owner_id, write_id)
 ), old AS MATERIALIZED (
     SELECT t.id, t.session_id, d.write_id FROM d JOIN tasks t ON t.id = d.id
-    WHERE (d.owner_id IS NULL OR t.owner_id = d.owner_id) AND t.status IN ('queued', 'waiting', 'running')
+    WHERE (d.owner_id IS NULL OR t.owner_id = d.owner_id) AND {STATUS} IN ('queued', 'waiting', 'running')
     ORDER BY t.id FOR UPDATE OF t
 ), upd AS (
     UPDATE tasks t SET

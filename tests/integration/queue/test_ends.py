@@ -174,7 +174,7 @@ async def test_a_hand_back_needs_the_session(truth: Truth, trouble: str) -> None
 
 
 @pytest.mark.parametrize("expired", [True, False])
-async def test_the_sweeper_takes_only_from_expired_sessions(truth: Truth, expired: bool) -> None:
+async def test_the_sweeper_takes_only_from_expired_sessions(truth: Truth, *, expired: bool) -> None:
     """R4: a lease renewed between the sweeper's look and its move keeps the task where it is."""
     session = await truth.session()
     task = await truth.running(session)

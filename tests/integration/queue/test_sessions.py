@@ -152,7 +152,12 @@ async def test_held_is_what_sessions_run(truth: Truth) -> None:
     assert await truth.upkeep.held([]) == []
     (held,) = await truth.upkeep.held([session.id])
     assert (held.task, held.attempt, held.session) == (task.task, 1, session.id)
-    assert (held.lane, held.model, held.owner, held.charges.max_attempts) == (task.lane, "echo", task.owner, 9)
+    assert (held.lane, held.model, held.owner, held.charges.max_attempts) == (
+        task.lane,
+        "echo",
+        task.owner,
+        9,
+    )
     assert await truth.upkeep.find(task.task) == held
     assert await truth.upkeep.find((await truth.queued()).id) is None
 
