@@ -22,6 +22,7 @@ _SUMMARY = (
 )  # fmt: skip
 _OUTPUT = func.coalesce(Task.output, TaskOutput.output).label("output")
 _APART = (TaskOutput.task_id == Task.id) & (TaskOutput.attempt == Task.attempt)
+_INTEGER = 2**31 - 1
 _FINAL = tuple(status.value for status in FINAL)
 _EVENT = (TaskEvent.attempt, TaskEvent.seq, TaskEvent.type, TaskEvent.at, TaskEvent.data)
 
@@ -116,7 +117,9 @@ class TaskStore:
 
     async def events(self, task: str, after: EventId) -> list[Row]:
         """Return the state events of a task after ``after``, in order."""
-        return await self._database.read(EVENTS, task=task, attempt=after.attempt, seq=after.seq)
+        # Clients choose cursors; one beyond what the columns hold is beyond every event, too.
+        attempt, seq = (min(number, _INTEGER) for number in after)
+        return await self._database.read(EVENTS, task=task, attempt=attempt, seq=seq)
 
     async def newest_events(self, tasks: Sequence[str]) -> list[Row]:
         """Return the last state event of each of ``tasks``: task_id, attempt, seq, type, at."""

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from neurogrid.core.errors import BadRequest
 from neurogrid.core.ids import is_id, new_id
+from neurogrid.protocol.events import START, EventId
+from neurogrid.tasks.records import TaskRecords
 from neurogrid.tasks.schemas import TaskLog, TaskPage, TaskSummary
 from neurogrid.tasks.service import _cursor, _read_cursor
+from neurogrid.tasks.store import TaskStore
 from tests.support.gateway import Account, RunningGateway
 
 
@@ -171,6 +174,17 @@ async def test_log_tells_every_state(ada: Account) -> None:
     assert log[2].data["error"]["message"] == "not today"
     assert log[-1].data["output"] == {"attempt": 2}
     assert all(event.task_id == id for event in log)
+
+
+@pytest.mark.asyncio
+async def test_events_after_a_cursor_beyond_all_numbers(grid: RunningGateway, ada: Account) -> None:
+    """A made-up cursor is after every event, not an error of the database."""
+    id = await ada.submit("debug.echo")
+    await ada.reaches(id, "completed")
+    records = TaskRecords(TaskStore(grid.database))
+    for cursor in (EventId(10**15 - 1, 1), EventId(1, 10**15 - 1)):
+        assert await records.state_events(id, cursor) == []
+    assert len(await records.state_events(id, START)) == 3
 
 
 @pytest.mark.asyncio
