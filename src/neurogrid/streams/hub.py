@@ -153,7 +153,7 @@ class Hub:
     async def check_owner(self, identity: Identity, task_id: str) -> None:
         """Raise ``NotFound`` unless the task exists and may be seen; which of the two stays unsaid."""
         owner = await self._records.owner_of(task_id) if _TASK.fullmatch(task_id) else None
-        if owner is None or not (owner == identity.user_id or identity.is_admin):
+        if owner is None or owner != identity.user_id:
             raise NotFound("There is no such task.")
 
     async def is_over(self, task_id: str, after: EventId) -> bool:
