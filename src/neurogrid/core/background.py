@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
 
 log = structlog.get_logger(__name__)
+
+ROUND_GRACE = 2.0
+"""Seconds a round under way gets to end by itself: cut off, it could leave a connection half used."""
 
 
 class Background:
@@ -17,6 +21,8 @@ class Background:
     def __init__(self) -> None:
         """Own nothing yet."""
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._rounds: set[asyncio.Task[Any]] = set()
+        self._closing = asyncio.Event()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run ``coroutine`` on its own; a failure is logged."""
@@ -27,7 +33,9 @@ class Background:
 
     def every(self, seconds: Callable[[], float], work: Callable[[], Awaitable[Any]], name: str) -> None:
         """Run ``work`` again and again with ``seconds()`` between; a failure is logged and survived."""
-        self.spawn(_forever(seconds, work, name), name)
+        rounds = self.spawn(_forever(seconds, work, name, self._closing), name)
+        self._rounds.add(rounds)
+        rounds.add_done_callback(self._rounds.discard)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -40,17 +48,25 @@ class Background:
             await asyncio.wait(self._tasks, timeout=seconds)
 
     async def close(self) -> None:
-        """Cancel everything and wait for it."""
+        """Let the rounds under way end, cancel all else and wait for it."""
+        self._closing.set()
+        if self._rounds:
+            await asyncio.wait(self._rounds, timeout=ROUND_GRACE)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _forever(seconds: Callable[[], float], work: Callable[[], Awaitable[Any]], name: str) -> None:
+async def _forever(
+    seconds: Callable[[], float], work: Callable[[], Awaitable[Any]], name: str, closing: asyncio.Event
+) -> None:
     failing = False
     while True:
-        await asyncio.sleep(seconds())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds()):
+                await closing.wait()
+            return
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - this loop must survive whatever one round meets
