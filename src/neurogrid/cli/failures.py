@@ -32,6 +32,7 @@ _MODULE_EXIT_CODES: Final = {
     ("neurogrid.runners.base", "ModelUnavailable"): REFUSED,
     ("neurogrid.agent.connect", "NodeRefused"): REFUSED,
     ("neurogrid.servers.errors", "ServerFailed"): SERVER_FAILED,
+    ("neurogrid.drill.grid", "GridFailed"): SERVER_FAILED,
 }
 
 

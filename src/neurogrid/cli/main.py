@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from neurogrid import __version__
-from neurogrid.cli import accounts, config, database, models, node, nodes, openapi, serve, task, up
+from neurogrid.cli import accounts, config, database, drill, models, node, nodes, openapi, serve, task, up
 from neurogrid.cli.failures import Commands
 
 HELP = """One durable, live service in front of all your AI models.
@@ -31,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (up, serve, node, openapi):
+for module in (up, serve, node, openapi, drill):
     module.register(app)
 for name, group in (
     ("task", task.app),

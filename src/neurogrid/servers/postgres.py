@@ -18,7 +18,7 @@ PATIENCE = 60
 """Seconds to start, recovery after a crash included, or to stop."""
 SOCKET = ".s.PGSQL.5432"
 
-_USER = "neurogrid"
+USER = "neurogrid"
 _SYSTEM_USER = "pgserver"
 """Whom the wheel's own tools make, too, to run PostgreSQL for root."""
 _INCLUDE = "include_if_exists 'neurogrid.conf'\n"
@@ -67,7 +67,7 @@ class Postgres:
     @property
     def url(self) -> str:
         """Where clients find it."""
-        return f"postgresql+asyncpg://{_USER}@/postgres?host={quote(str(self._socket_folder), safe='/')}"
+        return f"postgresql+asyncpg://{USER}@/postgres?host={quote(str(self._socket_folder), safe='/')}"
 
     @property
     def socket(self) -> Path:
@@ -96,7 +96,7 @@ class Postgres:
         fresh = self._folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         self._run(
-            "initdb", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-U", _USER, "-D", str(fresh)
+            "initdb", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-U", USER, "-D", str(fresh)
         )
         with (fresh / "postgresql.conf").open("a") as config:
             config.write(_INCLUDE)

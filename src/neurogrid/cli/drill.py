@@ -1,0 +1,118 @@
+"""``neurogrid drill``: break a throw-away grid in every way, and count what it lost (design §8)."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from neurogrid.cli import screen
+from neurogrid.cli.options import Json
+
+if TYPE_CHECKING:
+    from neurogrid.drill.exercise import Progress, Watch
+    from neurogrid.drill.report import Report
+
+LOST = 1
+SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(drill)
+
+
+def drill(
+    minutes: Annotated[float, typer.Option(help="How long misfortunes happen.", min=0.05)] = 3.0,
+    seed: Annotated[
+        int | None, typer.Option(help="Repeats the load and the schedule of a drill.", show_default="random")
+    ] = None,
+    gateways: Annotated[int, typer.Option(help="Gateways.", min=1)] = 2,
+    nodes: Annotated[int, typer.Option(help="Nodes.", min=1)] = 3,
+    rate: Annotated[float, typer.Option(help="Tasks submitted a second.", min=0.1)] = 25.0,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep logs and database also when nothing is lost.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Bring up a throw-away grid, kill and pause its parts under load, and count what was lost.
+
+    PostgreSQL, Valkey, gateways and nodes are real processes in a temporary directory; nothing else on the machine
+    is touched. The exit code is 1 when anything at all was lost, and the logs stay.
+
+    Example:
+
+        neurogrid drill --minutes 3 --seed 7
+    """
+    from neurogrid.drill.exercise import Exercise, Order
+
+    seed = secrets.randbelow(1_000_000) if seed is None else seed
+    directory = Path(tempfile.mkdtemp(prefix="neurogrid-drill-"))
+    screen.note(f"seed {seed}, logs in {directory}")
+    order = Order(directory, seed, minutes * 60, gateways, nodes, rate)
+    with _watching() as watch:
+        report = asyncio.run(Exercise(order, watch, screen.note).run())
+    if report.lossless and not keep:
+        shutil.rmtree(directory)
+    if json:
+        screen.print_json(report.as_json())
+    else:
+        _show(report, kept=keep or not report.lossless)
+    if not report.lossless:
+        raise typer.Exit(LOST)
+
+
+@contextmanager
+def _watching() -> Iterator[Watch]:
+    """Yield what shows how far the drill is, when somebody looks."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+
+        def watch(progress: Progress) -> None:
+            status.update(_line(progress))
+
+        yield watch
+
+
+def _line(progress: Progress) -> str:
+    live = "?" if progress.live is None else progress.live
+    return (
+        f"{progress.phase} {progress.seconds:.0f} s  {progress.accepted}/{progress.submitted} accepted, "
+        f"{live} not over, {progress.streams} streams, {progress.kills} kills, {progress.pauses} pauses"
+    )
+
+
+def _show(report: Report, *, kept: bool) -> None:
+    figures = report.as_json()
+    names = (
+        "accepted",
+        "finished",
+        "lost",
+        "finished_twice",
+        "stream_gaps",
+        "stuck",
+        "kills",
+        "pauses",
+        "seed",
+    )
+    screen.print_table(["", ""], [(name.replace("_", " "), figures[name]) for name in names])
+    for complaint in report.complaints:
+        screen.note(complaint)
+    for finding in report.findings[:SHOWN]:
+        typer.secho(f"{finding.kind.value}: {finding.task} {finding.what}", fg="red", err=True)
+    if len(report.findings) > SHOWN:
+        typer.secho(f"… and {len(report.findings) - SHOWN} more", fg="red", err=True)
+    if kept:
+        typer.echo(f"logs: {report.logs}", err=True)

@@ -1,0 +1,174 @@
+"""One drill, from bringing up the grid to the report."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+import httpx
+
+from neurogrid.client.asynchronous import AsyncClient
+from neurogrid.drill.grid import Grid
+from neurogrid.drill.harm.fate import Fate
+from neurogrid.drill.harm.plan import EVERYTHING, Deck, Family, schedule
+from neurogrid.drill.harm.scene import Scene, Tell
+from neurogrid.drill.load import TIMEOUT, Load
+from neurogrid.drill.patience import until
+from neurogrid.drill.report import Report
+from neurogrid.drill.rows import Rows
+from neurogrid.drill.streams import Followers
+from neurogrid.drill.verdict import judge
+
+SETTLE_WITHIN = 90.0
+"""Seconds after the last misfortune within which every task has to be over."""
+STREAMS_WITHIN = 20.0
+"""Seconds after that within which every stream has to say so."""
+LOOK_EVERY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to drill. ``seconds`` is how long misfortunes happen, ``rate`` how many tasks a second are submitted.
+
+    ``environment`` goes to the gateways.
+    """
+
+    directory: Path
+    seed: int
+    seconds: float
+    gateways: int = 2
+    nodes: int = 3
+    rate: float = 25.0
+    deck: Deck = field(default_factory=lambda: EVERYTHING)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a drill is. ``live`` is how many tasks are not over, ``None`` when the database does not say."""
+
+    phase: str
+    seconds: float
+    submitted: int = 0
+    accepted: int = 0
+    live: int | None = None
+    streams: int = 0
+    kills: int = 0
+    pauses: int = 0
+
+
+Watch = Callable[[Progress], None]
+
+
+class Exercise:
+    """Runs one drill. ``watch`` sees how it goes, ``tell`` hears of each misfortune."""
+
+    def __init__(self, order: Order, watch: Watch, tell: Tell) -> None:
+        self._order = order
+        self._watch = watch
+        self._grid = Grid(order.directory, order.gateways, order.nodes, order.environment)
+        choose = random.Random(f"{order.seed}:fate")  # noqa: S311  the drill must be repeatable
+        self._scene = Scene(self._grid, choose, tell)
+        self._fate = Fate(self._scene)
+        database = self._grid.database
+        self._rows = Rows(str(database.socket.parent), database.user)
+        self._begun = time.monotonic()
+
+    async def run(self) -> Report:
+        """Run it. Raises ``GridFailed``, ``ServerFailed``."""
+        self._watch(Progress("bringing up the grid", 0.0))
+        try:
+            await self._grid.start()
+            async with self._clients() as (clients, followers):
+                load = Load(self._order.seed, clients, followers, self._order.rate)
+                await self._drill(load, followers)
+                return await self._report(load)
+        finally:
+            await self._grid.close()
+
+    async def _drill(self, load: Load, followers: Followers) -> None:
+        running = asyncio.ensure_future(load.run())
+        watching = asyncio.ensure_future(self._keep_watching(load, followers))
+        try:
+            self._scene.begun = time.monotonic()
+            await self._fate.run(schedule(self._order.seed, self._order.seconds, self._order.deck))
+            await asyncio.sleep(self._order.seconds - self._scene.clock)
+            load.stop()
+            followers.calm = True
+            self._scene.complaints += await self._grid.mend()
+            await self._settle(running)
+        finally:
+            for task in (running, watching):
+                task.cancel()
+            await asyncio.gather(running, watching, return_exceptions=True)
+
+    async def _settle(self, running: asyncio.Future[None]) -> None:
+        """Wait until every task is over and every client knows, as long as that may take."""
+
+        async def over() -> bool:
+            return await self._live() == 0
+
+        await until(over, SETTLE_WITHIN, LOOK_EVERY)
+        await asyncio.wait({running}, timeout=STREAMS_WITHIN)
+        if running.done():
+            running.result()
+
+    async def _report(self, load: Load) -> Report:
+        tasks = await self._rows.tasks()
+        happened = {kind.value: number for kind, number in self._fate.happened.items()}
+        return Report(
+            seed=self._order.seed,
+            seconds=time.monotonic() - self._begun,
+            verdict=judge(load.submissions, tasks, await self._rows.events()),
+            submissions=load.submissions,
+            existing=frozenset(row.number for row in tasks),
+            kills=self._fate.count(Family.KILL),
+            pauses=self._fate.count(Family.PAUSE),
+            cuts=self._fate.count(Family.CUT),
+            misfortunes=happened,
+            complaints=self._scene.complaints,
+            logs=str(self._order.directory),
+        )
+
+    @asynccontextmanager
+    async def _clients(self) -> AsyncIterator[tuple[list[AsyncClient], Followers]]:
+        urls = [gateway.url for gateway in self._grid.gateways]
+        key = self._grid.api_key
+        async with contextlib.AsyncExitStack() as stack:
+            limits = httpx.Limits(max_connections=None)
+            http = await stack.enter_async_context(httpx.AsyncClient(limits=limits, trust_env=False))
+            clients = [
+                await stack.enter_async_context(AsyncClient(url, key, timeout=TIMEOUT, retries=0))
+                for url in urls
+            ]
+            yield clients, Followers(urls, http, key)
+
+    async def _keep_watching(self, load: Load, followers: Followers) -> None:
+        while True:
+            phase = "settling" if followers.calm else "drilling"
+            self._watch(
+                Progress(
+                    phase,
+                    self._scene.clock,
+                    submitted=len(load.submissions),
+                    accepted=sum(one.accepted for one in load.submissions),
+                    live=await self._live(),
+                    streams=followers.open,
+                    kills=self._fate.count(Family.KILL),
+                    pauses=self._fate.count(Family.PAUSE),
+                )
+            )
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _live(self) -> int | None:
+        try:
+            return await self._rows.live()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return None

@@ -1,0 +1,78 @@
+"""What a drill says in the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from neurogrid.drill.records import Submission
+from neurogrid.drill.verdict import Finding, Kind, Verdict
+
+SHOWN = 50
+"""Findings in the report at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The figures of one drill. ``misfortunes`` counts what happened by name, ``logs`` is a folder."""
+
+    seed: int
+    seconds: float
+    verdict: Verdict
+    submissions: Sequence[Submission]
+    existing: frozenset[int]
+    """The numbers of the submissions that are in the database."""
+    kills: int
+    pauses: int
+    cuts: int
+    misfortunes: Mapping[str, int]
+    complaints: Sequence[str]
+    logs: str
+
+    @property
+    def lossless(self) -> bool:
+        """Whether nothing at all was lost."""
+        return not self.verdict.findings
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """Every broken promise."""
+        return self.verdict.findings
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON; the first names are those that scripts rely on (design §7)."""
+        unknown = [one for one in self.submissions if one.unknown is not None]
+        streams = [stream for one in self.submissions for stream in one.streams]
+        return {
+            "accepted": self.verdict.accepted,
+            "finished": self.verdict.finished,
+            **{kind.value: self.verdict.count(kind) for kind in Kind},
+            "kills": self.kills,
+            "pauses": self.pauses,
+            "seed": self.seed,
+            "seconds": round(self.seconds, 1),
+            "cuts": self.cuts,
+            "submitted": len(self.submissions),
+            "refused": sum(one.refused is not None for one in self.submissions),
+            "unknown": len(unknown),
+            "unknown_accepted": sum(one.work.number in self.existing for one in unknown),
+            "canceled": sum(one.cancel_told for one in self.submissions),
+            "streams": len(streams),
+            "stream_connections": sum(stream.connections for stream in streams),
+            "stream_replacements": sum(stream.replaced for stream in streams),
+            "misfortunes": dict(sorted(self.misfortunes.items())),
+            "reasons": _reasons(self.submissions),
+            "complaints": list(self.complaints),
+            "findings": [
+                {"kind": one.kind.value, "task": one.task, "what": one.what} for one in self.findings[:SHOWN]
+            ],
+            "logs": self.logs,
+        }
+
+
+def _reasons(submissions: Iterable[Submission]) -> dict[str, int]:
+    """Count why submissions were not accepted, the commonest first."""
+    counted = Counter(one.refused or one.unknown for one in submissions if one.refused or one.unknown)
+    return {str(reason): number for reason, number in counted.most_common(10)}

@@ -1,0 +1,114 @@
+"""Clients that follow a task live, are cut off at random, and resume at another gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import httpx
+import orjson
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from neurogrid.client.sse import Parser
+from neurogrid.drill.records import StreamRecord
+from neurogrid.protocol.events import START, EventId
+
+SILENCE = 6.0
+"""Seconds without a byte after which a connection is taken for dead; gateways speak every two."""
+AGAIN_AFTER = 0.3
+CUT_SHARE = 0.6
+LONGEST_CUT = 3.0
+
+LOST = (OSError, TimeoutError, httpx.TransportError, WebSocketException)
+
+
+class Refused(Exception):
+    """The gateway does not serve the stream now."""
+
+
+class Followers:
+    """Follow tasks at the ``gateways`` (their URLs). Until ``calm``, connections are cut at random."""
+
+    def __init__(self, gateways: Sequence[str], http: httpx.AsyncClient, api_key: str) -> None:
+        """Follow with ``api_key``; ``http`` carries those over SSE."""
+        self._gateways = gateways
+        self._http = http
+        self._key = {"Authorization": f"Bearer {api_key}"}
+        self.calm = False
+        self.open = 0
+        """How many streams are not over."""
+
+    async def follow(self, record: StreamRecord, choose: random.Random) -> None:
+        """Follow until the task is over."""
+        self.open += 1
+        try:
+            while record.final is None:
+                record.connections += 1
+                listen = self._sse if record.transport == "sse" else self._websocket
+                with contextlib.suppress(Refused, *LOST):
+                    async with asyncio.timeout(self._cut_after(choose)):
+                        if await self._listen(listen(choose.choice(self._gateways), record), record):
+                            return
+                await asyncio.sleep(AGAIN_AFTER)
+        finally:
+            self.open -= 1
+
+    def _cut_after(self, choose: random.Random) -> float | None:
+        cut = choose.random() < CUT_SHARE
+        seconds = choose.uniform(0.05, LONGEST_CUT)
+        return seconds if cut and not self.calm else None
+
+    async def _listen(self, events: AsyncIterator[Any], record: StreamRecord) -> bool:
+        """Take events until there are no more; tell whether the gateway says that there will be none."""
+        async with contextlib.aclosing(events) as source:  # type: ignore[type-var]
+            async for event in source:
+                record.take(EventId.parse(event["id"]), event["type"], event["data"])
+        return record.final is not None
+
+    async def _sse(self, gateway: str, record: StreamRecord) -> AsyncIterator[Any]:
+        headers = {**self._key, "Accept": "text/event-stream"}
+        if record.last > START:
+            headers["Last-Event-ID"] = str(record.last)
+        parser = Parser()
+        url = f"{gateway}/v1/tasks/{record.task}/events"
+        async with self._http.stream("GET", url, headers=headers, timeout=SILENCE) as response:
+            if response.status_code == httpx.codes.NO_CONTENT:
+                record.over()
+                return
+            if response.status_code != httpx.codes.OK:
+                raise Refused
+            async for piece in response.aiter_bytes():
+                for message in parser.feed(piece):
+                    yield orjson.loads(message.data)
+
+    async def _websocket(self, gateway: str, record: StreamRecord) -> AsyncIterator[Any]:
+        url = f"{gateway.replace('http', 'ws', 1)}/v1/ws"
+        socket = await connect(
+            url,
+            additional_headers=self._key,
+            compression=None,
+            proxy=None,
+            open_timeout=SILENCE,
+            ping_interval=SILENCE / 2,
+            ping_timeout=SILENCE / 2,
+        )
+        try:
+            after = str(record.last) if record.last > START else None
+            await socket.send(
+                orjson.dumps({"type": "subscribe", "channel": f"task:{record.task}", "after": after}),
+                text=True,
+            )
+            async for frame in socket:
+                message = orjson.loads(frame)
+                if message["type"] == "event":
+                    yield message["event"]
+                    if record.final is not None:
+                        return
+                elif message["type"] == "error":
+                    raise Refused
+        finally:
+            socket.transport.abort()  # no goodbye: that is what a cut looks like
