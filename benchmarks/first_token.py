@@ -125,7 +125,9 @@ async def _measure(options: Options, grid: Grid) -> list[Figure]:
         await runner.close()
     direct = took.pop(DIRECT)
     return [
-        _milliseconds("called directly", "this process", [each for some in direct.values() for each in some]),
+        _milliseconds(
+            "called directly", f"beside {grid.name}", [each for some in direct.values() for each in some]
+        ),
         *(_added(way, grid.name, found, direct) for way, found in took.items()),
         *(
             _milliseconds(f"of a model that takes no time, {way}", grid.name, found, ADDED)

@@ -13,17 +13,17 @@ from sqlalchemy import make_url
 
 from neurogrid.core.db import SQLITE_PRAGMAS
 from neurogrid.core.ids import new_id
+from neurogrid.queue.tables import Task
 
 PAYLOAD = '{"hello":"world"}'
+_LITERALS = {str: "''", int: "1", float: "1", bool: "false"}
 ROW = {
-    "status": "'running'", "lane": "'bench'", "model": "'bench'", "model_version": "'1'", "class": "1",
-    "rank": "0", "cost": "1", "parameters": "'{}'", "input_hash": f"'{'0' * 64}'", "deterministic": "false",
-    "cached": "false", "on_disconnect": "'detach'", "max_attempts": "3", "attempt": "1", "errors": "0",
-    "losses": "0", "dead_letter": "false", "output_apart": "false", "prompt_tokens": "0",
-    "completion_tokens": "0", "compute_seconds": "0", "created_at": "CURRENT_TIMESTAMP",
-}  # fmt: skip
+    column.name: _LITERALS.get(column.type.python_type, "CURRENT_TIMESTAMP")
+    for column in Task.__table__.columns
+    if not column.nullable and column.name not in {"id", "owner_id", "input"}
+} | {"status": "'running'", "input_hash": f"'{'0' * 64}'"}
 """A row of ``tasks``, with all its indexes, but neither events nor decisions."""
-_NAMES, _VALUES = ", ".join(ROW), ", ".join(ROW.values())
+_NAMES, _VALUES = ", ".join(f'"{name}"' for name in ROW), ", ".join(ROW.values())
 Plain = Callable[[int, int], Awaitable[float]]
 """Writes so many commits of so many rows each; returns rows a second."""
 
