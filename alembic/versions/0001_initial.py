@@ -17,7 +17,7 @@ depends_on: str | None = None
 ID = sa.String(36).with_variant(sa.UUID(as_uuid=False), "postgresql")
 MOMENT = sa.DateTime(timezone=True)
 TABLES = (
-    "api_keys", "users", "tasks", "task_outputs", "task_events", "schema_meta", "owner_clock", "nodes",
+    "api_keys", "users", "tasks", "task_outputs", "task_events", "schema_meta", "lane_clock", "nodes",
     "node_tokens", "node_sessions", "lanes", "idempotency_keys",
 )  # fmt: skip
 
@@ -86,11 +86,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name="uq_nodes_name"),
     )
     op.create_table(
-        "owner_clock",
-        sa.Column("owner_id", ID, nullable=False),
+        "lane_clock",
+        sa.Column("lane", sa.Text(), nullable=False),
+        sa.Column("class", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("rank", sa.Double(), nullable=False),
-        sa.Column("updated_at", MOMENT, nullable=False),
-        sa.PrimaryKeyConstraint("owner_id", name="pk_owner_clock"),
+        sa.PrimaryKeyConstraint("lane", "class", name="pk_lane_clock"),
     )
     op.create_table(
         "schema_meta",
@@ -129,6 +129,7 @@ def upgrade() -> None:
         sa.Column("class", sa.SmallInteger(), nullable=False),
         sa.Column("rank", sa.Double(), nullable=False),
         sa.Column("cost", sa.Double(), nullable=False),
+        sa.Column("weight", sa.Double(), nullable=False),
         sa.Column("input", sa.Text(), nullable=False),
         sa.Column("parameters", sa.Text(), nullable=False),
         sa.Column("requires", sa.Text(), nullable=True),
@@ -176,7 +177,7 @@ def upgrade() -> None:
     )
     partial_index("ix_tasks_claim", "tasks", ["lane", "class", "rank", "id"], "status = 'queued'")
     partial_index("ix_tasks_due", "tasks", ["run_at"], "status = 'waiting'")
-    partial_index("ix_tasks_live", "tasks", ["owner_id"], "status IN ('queued', 'waiting', 'running')")
+    partial_index("ix_tasks_live", "tasks", ["owner_id", "lane", "class", "rank"], "status IN ('queued', 'waiting', 'running')")
     op.create_index("ix_tasks_owner", "tasks", ["owner_id", "id"])
     partial_index("ix_tasks_session", "tasks", ["session_id"], "status = 'running'")
     op.create_table(

@@ -115,10 +115,16 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """One free slot for one lane, on one node. Answers ``Claimed``, or ``None`` when the lane is empty."""
+    """One free slot for one lane, on one node. Answers ``Claimed``, or ``None`` when the lane is empty.
+
+    ``floors`` are ranks, one a priority class, below which nothing is looked for (R16). ``aged`` begins with
+    the lowest class (R17).
+    """
 
     lane: str
     session: SessionRef
+    floors: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    aged: bool = False
     write_id: str = field(default_factory=new_id)
 
     size = ROW_OVERHEAD
@@ -145,6 +151,9 @@ class Insert:
     timeout_s: float | None = None
     deadline: datetime | None = None
     cost: float = 1.0
+    weight: float = 1.0
+    present: float = 0.0
+    """The virtual time of the lane and class, as this gateway knows it (R17)."""
     session: SessionRef | None = None
     write_id: str = field(default_factory=new_id)
 
@@ -213,6 +222,10 @@ class Claimed:
     deadline: datetime | None
     started_at: datetime
     session: str
+    priority: int = 1
+    rank: float = 0.0
+    cost: float = 1.0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +235,7 @@ class Inserted:
     task: str
     status: Status
     created_at: datetime
+    rank: float = 0.0
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from neurogrid.queue.ops import (
     Requeued,
     Want,
 )
-from neurogrid.queue.policy import Charge, Status
+from neurogrid.queue.policy import Charge, Priority, Status
 from neurogrid.queue.writer import ConnectionLost, RowRejected, Transient
 
 SESSION = {
@@ -235,16 +235,33 @@ async def _claim(connection: asyncpg.Connection[Any], ops: Sequence[Want], *, re
         known = {row[-1] for row in found}
         missing = [op for op in ops if op.write_id not in known]
     if missing:
-        rows = [(op.lane, op.session.id, op.session.gen, op.session.node, op.write_id) for op in missing]
-        found += await connection.fetch(statements.CLAIM, *_columns(rows))
+        for aged in (True, False):
+            found += await _claim_rows(connection, [op for op in missing if op.aged is aged], aged=aged)
     done = {row[-1]: Claimed(*tuple(row)[:-1]) for row in found}
     return [done.get(op.write_id) for op in ops]
+
+
+async def _claim_rows(
+    connection: asyncpg.Connection[Any], ops: Sequence[Want], *, aged: bool
+) -> list[_Row]:
+    if not ops:
+        return []
+    rows = [(op.lane, op.session.id, op.session.gen, op.session.node, op.write_id) for op in ops]
+    classes = range(len(Priority))
+    order = classes[::-1] if aged else classes
+    floors = [
+        (lane, priority, floors[priority])
+        for lane, floors in {op.lane: op.floors for op in ops}.items()
+        for priority in order
+    ]
+    return list(await connection.fetch(statements.CLAIM, *_columns(rows), *_columns(floors)))
 
 
 def _insert_row(op: Insert) -> tuple[Any, ...]:
     session = op.session
     return (
-        op.id, op.owner, op.lane, op.model, op.model_version, op.priority, op.cost, op.input, op.parameters,
+        op.id, op.owner, op.lane, op.model, op.model_version, op.priority, op.cost, op.weight,
+        op.present, op.input, op.parameters,
         op.requires, op.metadata, op.input_hash, op.deterministic, op.on_disconnect, op.timeout_s,
         op.deadline, op.max_attempts, session and session.id, session and session.gen,
         session and session.node, op.write_id, eventdata.queued(op),
@@ -261,5 +278,5 @@ async def _insert(
     if len(found) < len(ops) or repeat:
         keys = _columns([(op.id, op.write_id) for op in ops])
         found += await connection.fetch(statements.INSERTED_BEFORE, *keys)
-    done = {row[0]: Inserted(row[0], Status(row[1]), row[2]) for row in found}
+    done = {row[0]: Inserted(row[0], Status(row[1]), *row[2:]) for row in found}
     return [done[op.id] for op in ops]

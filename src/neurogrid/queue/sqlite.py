@@ -47,6 +47,8 @@ RETURNING owner_id, node, started_at
 REQUEUE = """
 UPDATE tasks SET status = ?1, attempt = attempt + 1, errors = errors + ?2, losses = losses + ?3,
     dead_letter = ?1 = 'failed', session_id = NULL,
+    rank = max(rank, coalesce((
+        SELECT c.rank FROM lane_clock c WHERE c.lane = tasks.lane AND c.class = tasks.class), rank)),
     wait_reason = CASE ?1 WHEN 'waiting' THEN 'backoff' END, run_at = CASE ?1 WHEN 'waiting' THEN ?4 END,
     error = CASE ?1 WHEN 'failed' THEN ?5 END, final_seq = CASE ?1 WHEN 'failed' THEN 0 END,
     finished_at = CASE ?1 WHEN 'failed' THEN ?6 END, write_id = ?7
@@ -74,10 +76,16 @@ WHERE id = ?1 AND (?2 IS NULL OR owner_id = ?2) AND status IN ('queued', 'waitin
 CLAIM = """
 UPDATE tasks SET status = 'running', session_id = ?2, node = ?3, wait_reason = NULL, started_at = ?4,
     write_id = ?5
-WHERE id = (SELECT id FROM tasks WHERE status = 'queued' AND lane = ?1 ORDER BY class, rank, id LIMIT 1)
+WHERE id = (
+    SELECT id FROM tasks WHERE status = 'queued' AND lane = ?1
+    ORDER BY CASE WHEN ?7 THEN -class ELSE class END, rank, id LIMIT 1)
     AND EXISTS (SELECT 1 FROM node_sessions WHERE id = ?2 AND gen = ?6 AND lease_until > ?4)
 RETURNING id, owner_id, lane, model, attempt, errors, losses, max_attempts, input, parameters, timeout_s,
-    deadline, started_at, session_id
+    deadline, started_at, session_id, class, rank, cost, weight
+"""
+LAST = """
+SELECT max(rank) FROM tasks
+WHERE owner_id = ? AND lane = ? AND class = ? AND status IN ('queued', 'waiting', 'running')
 """
 FAST = """
 SELECT NOT EXISTS (SELECT 1 FROM tasks WHERE status = 'queued' AND lane = ?1)
@@ -85,11 +93,11 @@ SELECT NOT EXISTS (SELECT 1 FROM tasks WHERE status = 'queued' AND lane = ?1)
 """
 INSERT = """
 INSERT INTO tasks (
-    id, owner_id, status, lane, model, model_version, class, rank, cost, input, parameters, requires,
+    id, owner_id, status, lane, model, model_version, class, rank, cost, weight, input, parameters, requires,
     metadata, input_hash, deterministic, cached, on_disconnect, timeout_s, deadline, max_attempts, attempt,
     errors, losses, dead_letter, session_id, node, write_id, output_apart, prompt_tokens, completion_tokens,
     compute_seconds, created_at, started_at)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,1,0,0,0,?,?,?,0,0,0,0,?,?)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,1,0,0,0,?,?,?,0,0,0,0,?,?)
 """
 
 REJECTED = (
@@ -251,15 +259,17 @@ class _Transaction:
 
     def _claim(self, op: Want) -> Answer:
         session = op.session
-        row = self._one(CLAIM, op.lane, session.id, session.node, self._at, op.write_id, session.gen)
+        row = self._one(
+            CLAIM, op.lane, session.id, session.node, self._at, op.write_id, session.gen, op.aged
+        )
         if row is None:
             return None
         task, owner, lane, model, attempt, errors, losses, max_attempts, input_, parameters, timeout_s, \
-            deadline, _, held_by = row  # fmt: skip
+            deadline, _, held_by, *order = row  # fmt: skip
         self._event(task, attempt, 1, owner, "task.running", eventdata.running(attempt, session.node))
         return Claimed(
             task, owner, lane, model, attempt, errors, losses, max_attempts, input_, parameters, timeout_s,
-            from_sqlite_time(deadline) if deadline else None, self._now, held_by,
+            from_sqlite_time(deadline) if deadline else None, self._now, held_by, *order,
         )  # fmt: skip
 
     def _insert(self, op: Insert) -> Answer:
@@ -269,11 +279,13 @@ class _Transaction:
         )
         status = Status.RUNNING if fast else Status.QUEUED
         holder = session if fast else None
+        last = self._one(LAST, op.owner, op.lane, op.priority)
+        rank = max(op.present, (last and last[0]) or 0.0) + op.cost / op.weight
         self._execute(
             INSERT,
             (
                 op.id, op.owner, status.value, op.lane, op.model, op.model_version, op.priority,
-                self._now.timestamp(), op.cost, op.input, op.parameters, op.requires, op.metadata,
+                rank, op.cost, op.weight, op.input, op.parameters, op.requires, op.metadata,
                 op.input_hash, op.deterministic, op.on_disconnect, op.timeout_s,
                 op.deadline and to_sqlite_time(op.deadline), op.max_attempts, holder and holder.id,
                 holder and holder.node, op.write_id, self._at, holder and self._at,
@@ -282,7 +294,7 @@ class _Transaction:
         self._event(op.id, 0, 1, op.owner, "task.queued", eventdata.queued(op))
         if holder is not None:
             self._event(op.id, 1, 1, op.owner, "task.running", eventdata.running(1, holder.node))
-        return Inserted(op.id, status, self._now)
+        return Inserted(op.id, status, self._now, rank)
 
     def _one(self, statement: str, *parameters: Any) -> tuple[Any, ...] | None:
         # RETURNING needs every row fetched before the statement counts as finished.

@@ -58,6 +58,8 @@ WITH d AS (
         losses = t.losses + d.losses, dead_letter = d.status = 'failed', session_id = NULL,
         wait_reason = CASE WHEN d.status = 'waiting' THEN 'backoff' END,
         run_at = CASE WHEN d.status = 'waiting' THEN clock_timestamp() + d.delay * interval '1 second' END,
+        rank = greatest(t.rank, (
+            SELECT c.rank FROM lane_clock c WHERE c.lane = t.lane AND c.class = t.class)),
         error = CASE WHEN d.status = 'failed' THEN d.error END,
         final_seq = CASE WHEN d.status = 'failed' THEN 0 END,
         finished_at = CASE WHEN d.status = 'failed' THEN clock_timestamp() END,
@@ -110,9 +112,11 @@ WITH d AS (
 SELECT write_id::text, id::text, owner_id::text, attempt, session_id::text, finished_at FROM upd
 """
 
-_CLAIMED = """t.id, t.owner_id, t.lane, t.model, t.attempt, t.errors, t.losses, t.max_attempts, t.input,
-        t.parameters, t.timeout_s, t.deadline, t.started_at, t.session_id, t.node, t.write_id"""
+_CLAIMED = """id::text, owner_id::text, lane, model, attempt, errors, losses, max_attempts, input, parameters,
+       timeout_s, deadline, started_at, session_id::text, class, rank, cost, weight, write_id::text"""
 
+# The classes of a lane are walked in the order given, each from its floor on, until there are rows enough.
+# Nothing but the nested loop keeps that order; the session has no other join (R13).
 CLAIM = f"""
 WITH slot AS (
     SELECT u.*, row_number() OVER (PARTITION BY u.lane ORDER BY u.ord) AS k
@@ -120,13 +124,20 @@ WITH slot AS (
         AS u(lane, session_id, gen, node, write_id, ord)
     JOIN node_sessions s
         ON s.id = u.session_id AND s.gen = u.gen AND s.lease_until > clock_timestamp()
+), floors AS MATERIALIZED (
+    SELECT * FROM unnest($6::text[], $7::int2[], $8::float8[]) WITH ORDINALITY AS f(lane, class, floor, ord)
 ), want AS (
     SELECT lane, count(*) AS n FROM slot GROUP BY lane
 ), picked AS MATERIALIZED (
     SELECT want.lane, t.id, t.class, t.rank FROM want CROSS JOIN LATERAL (
-        SELECT id, class, rank FROM tasks
-        WHERE status = 'queued' AND tasks.lane = want.lane
-        ORDER BY class, rank, id LIMIT want.n FOR UPDATE SKIP LOCKED
+        SELECT r.id, r.class, r.rank
+        FROM (SELECT class, floor FROM floors WHERE floors.lane = want.lane ORDER BY ord) f
+        CROSS JOIN LATERAL (
+            SELECT id, class, rank FROM tasks
+            WHERE status = 'queued' AND tasks.lane = want.lane AND tasks.class = f.class
+                AND tasks.rank >= f.floor
+            ORDER BY rank, id LIMIT want.n FOR UPDATE SKIP LOCKED
+        ) r LIMIT want.n
     ) t
 ), numbered AS (
     SELECT lane, id, row_number() OVER (PARTITION BY lane ORDER BY class, rank, id) AS k FROM picked
@@ -136,27 +147,25 @@ WITH slot AS (
         started_at = clock_timestamp(), write_id = slot.write_id
     FROM numbered JOIN slot ON slot.lane = numbered.lane AND slot.k = numbered.k
     WHERE t.id = numbered.id
-    RETURNING {_CLAIMED}
+    RETURNING t.*
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
     SELECT id, attempt, 1, owner_id, {XID}, 'task.running', started_at,
            {RUNNING}
     FROM upd
 )
-SELECT id::text, owner_id::text, lane, model, attempt, errors, losses, max_attempts, input, parameters,
-       timeout_s, deadline, started_at, session_id::text, write_id::text FROM upd
+SELECT {_CLAIMED} FROM upd
 """
 
-CLAIMED_BEFORE = """
-SELECT t.id::text, t.owner_id::text, lane, model, attempt, errors, losses, max_attempts, input, parameters,
-       timeout_s, deadline, started_at, session_id::text, write_id::text
-FROM tasks t JOIN unnest($1::uuid[], $2::uuid[]) AS d(session_id, write_id) USING (session_id, write_id)
-WHERE t.status = 'running'
+CLAIMED_BEFORE = f"""
+SELECT {_CLAIMED}
+FROM tasks JOIN unnest($1::uuid[], $2::uuid[]) AS d(session_id, write_id) USING (session_id, write_id)
+WHERE status = 'running'
 """
 
 INSERT_COLUMNS = (
     ("id", "uuid"), ("owner_id", "uuid"), ("lane", "text"), ("model", "text"), ("model_version", "text"),
-    ("class", "int2"), ("cost", "float8"), ("input", "text"), ("parameters", "text"), ("requires", "text"),
+    ("class", "int2"), ("cost", "float8"), ("weight", "float8"), ("present", "float8"), ("input", "text"), ("parameters", "text"), ("requires", "text"),
     ("metadata", "text"), ("input_hash", "text"), ("deterministic", "bool"), ("on_disconnect", "text"),
     ("timeout_s", "float8"), ("deadline", "timestamptz"), ("max_attempts", "int2"),
     ("session_id", "uuid"), ("gen", "int"), ("node", "text"), ("write_id", "uuid"), ("data", "text"),
@@ -169,22 +178,29 @@ WITH d AS (
     SELECT u.*, clock_timestamp() AS at, u.session_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM tasks q WHERE q.status = 'queued' AND q.lane = u.lane)
         AND EXISTS (SELECT 1 FROM node_sessions s
-            WHERE s.id = u.session_id AND s.gen = u.gen AND s.lease_until > clock_timestamp()) AS fast
+            WHERE s.id = u.session_id AND s.gen = u.gen AND s.lease_until > clock_timestamp()) AS fast,
+        sum(u.cost / u.weight) OVER (PARTITION BY u.owner_id, u.lane, u.class ORDER BY u.id) AS share
     FROM unnest({_ARRAYS}) AS u({_NAMES})
+), last AS MATERIALIZED (
+    SELECT o.owner_id, o.lane, o.class, greatest(o.present, (
+        SELECT max(t.rank) FROM tasks t
+        WHERE t.owner_id = o.owner_id AND t.lane = o.lane AND t.class = o.class
+            AND t.status IN ('queued', 'waiting', 'running'))) AS rank
+    FROM (SELECT owner_id, lane, class, max(present) AS present FROM d GROUP BY owner_id, lane, class) o
 ), ins AS (
     INSERT INTO tasks (
-        id, owner_id, status, lane, model, model_version, class, rank, cost, input, parameters, requires,
-        metadata, input_hash, deterministic, cached, on_disconnect, timeout_s, deadline, max_attempts,
+        id, owner_id, status, lane, model, model_version, class, rank, cost, weight, input, parameters,
+        requires, metadata, input_hash, deterministic, cached, on_disconnect, timeout_s, deadline, max_attempts,
         attempt, errors, losses, dead_letter, session_id, node, write_id, output_apart, prompt_tokens,
         completion_tokens, compute_seconds, created_at, started_at)
     SELECT id, owner_id, CASE WHEN fast THEN 'running' ELSE 'queued' END, lane, model, model_version, class,
-        extract(epoch FROM at), cost, input, parameters, requires, metadata, input_hash, deterministic,
+        last.rank + share, cost, weight, input, parameters, requires, metadata, input_hash, deterministic,
         false, on_disconnect, timeout_s, deadline, max_attempts, 1, 0, 0, false,
         CASE WHEN fast THEN session_id END, CASE WHEN fast THEN node END, write_id, false, 0, 0, 0, at,
         CASE WHEN fast THEN at END
-    FROM d
+    FROM d JOIN last USING (owner_id, lane, class)
     ON CONFLICT (id) DO NOTHING
-    RETURNING id, owner_id, status, created_at, node
+    RETURNING id, owner_id, status, created_at, node, rank
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
     SELECT ins.id, e.attempt, 1, ins.owner_id, {XID}, e.type, ins.created_at,
@@ -194,12 +210,13 @@ WITH d AS (
     CROSS JOIN (VALUES (0, 'task.queued'), (1, 'task.running')) AS e(attempt, type)
     WHERE e.attempt = 0 OR ins.status = 'running'
 )
-SELECT id::text, status, created_at FROM ins
+SELECT id::text, status, created_at, rank FROM ins
 """
 
 INSERTED_BEFORE = """
 SELECT id::text,
-       CASE WHEN status = 'running' AND write_id = w THEN 'running' ELSE 'queued' END AS status, created_at
+       CASE WHEN status = 'running' AND write_id = w THEN 'running' ELSE 'queued' END AS status,
+       created_at, rank
 FROM tasks JOIN unnest($1::uuid[], $2::uuid[]) AS d(i, w) ON id = i
 """
 

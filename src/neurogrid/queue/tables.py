@@ -43,6 +43,7 @@ class Task(Base):
     class_: Mapped[int] = mapped_column("class", SmallInteger)
     rank: Mapped[float]
     cost: Mapped[float]
+    weight: Mapped[float]
     input: Mapped[str] = mapped_column(Text)
     parameters: Mapped[str] = mapped_column(Text)
     requires: Mapped[str | None] = mapped_column(Text)
@@ -85,7 +86,9 @@ class Task(Base):
         Index("ix_tasks_claim", "lane", "class", "rank", "id", postgresql_where=QUEUED, sqlite_where=QUEUED),
         Index("ix_tasks_due", "run_at", postgresql_where=WAITING, sqlite_where=WAITING),
         Index("ix_tasks_session", "session_id", postgresql_where=RUNNING, sqlite_where=RUNNING),
-        Index("ix_tasks_live", "owner_id", postgresql_where=LIVE, sqlite_where=LIVE),
+        Index(
+            "ix_tasks_live", "owner_id", "lane", "class", "rank", postgresql_where=LIVE, sqlite_where=LIVE
+        ),
         Index("ix_tasks_owner", "owner_id", "id"),
         {"postgresql_with": TASK_STORAGE},
     )
@@ -155,14 +158,14 @@ class IdempotencyKey(Base):
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
-class OwnerClock(Base):
-    """What an owner was served past its queued rows: the state of fair queueing (R17)."""
+class LaneClock(Base):
+    """The virtual time of a lane and class: the rank that was claimed last, about a second ago (R17)."""
 
-    __tablename__ = "owner_clock"
+    __tablename__ = "lane_clock"
 
-    owner_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    lane: Mapped[str] = mapped_column(Text, primary_key=True)
+    class_: Mapped[int] = mapped_column("class", SmallInteger, primary_key=True, autoincrement=False)
     rank: Mapped[float]
-    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class SchemaMeta(Base):

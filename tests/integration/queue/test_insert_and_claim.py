@@ -21,7 +21,7 @@ async def test_a_task_is_queued_with_its_event(truth: Truth) -> None:
     """R21: an insert makes the row and the event `0-1`, in one transaction."""
     op = insertion(metadata='{"a":"é"}', requires='{"gpu":"yes"}', timeout_s=3.5, priority=Priority.HIGH)
     answer = await truth.one(op)
-    assert answer == Inserted(op.id, Status.QUEUED, answer.created_at)
+    assert answer == Inserted(op.id, Status.QUEUED, answer.created_at, rank=1.0)
     row = await truth.task(op.id)
     assert (row["status"], row["attempt"], row["errors"], row["losses"]) == ("queued", 1, 0, 0)
     assert (row["metadata"], row["requires"], row["timeout_s"]) == (op.metadata, op.requires, op.timeout_s)

@@ -55,13 +55,15 @@ async def test_claims_use_their_index(postgres: Truth) -> None:
     """R13, R15: on a young table as on an old one a claim reads `ix_tasks_claim` in order, and sorts no table."""
     session = await postgres.session()
     await postgres.do(*(insertion(lane=f"lane-{i % 3}") for i in range(200)))
-    arguments = [["lane-0"], [session.id], [session.gen], ["node"], [new_id()]]
+    arguments: list[list[Any]] = [["lane-0"], [session.id], [session.gen], ["node"], [new_id()]]
+    arguments += [["lane-0"] * 3, [0, 1, 2], [0.0, 0.5, 0.0]]
     for analyzed in (False, True):
         if analyzed:
             await connection_of(postgres).execute("ANALYZE tasks")
         rows = await connection_of(postgres).fetch(f"EXPLAIN {statements.CLAIM}", *arguments)
         plan = "\n".join(row[0] for row in rows)
         assert "Index Scan using ix_tasks_claim" in plan
+        assert re.search(r"Index Cond: .*rank >= ", plan)
         assert "Seq Scan on tasks" not in plan
         assert "Hash Join" not in plan
         assert "Merge Join" not in plan
