@@ -26,8 +26,9 @@ format: $(VENV)/.project  ## Format, and fix what can be fixed.
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
 
-openapi: $(VENV)/.project  ## Write openapi.json anew.
+openapi: $(VENV)/.project  ## Write openapi.json and asyncapi.json anew.
 	@$(BIN)/neurogrid openapi --output openapi.json
+	@$(BIN)/neurogrid asyncapi --output asyncapi.json
 
 bench: $(VENV)/.project  ## Measure; the figures mean something on a quiet machine only.
 	@$(BIN)/python -m benchmarks
