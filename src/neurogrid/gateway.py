@@ -14,15 +14,19 @@ from neurogrid.core.ids import new_id
 from neurogrid.core.settings import Settings
 from neurogrid.dispatch.attach import NodeGate
 from neurogrid.dispatch.attempts import Attempts
+from neurogrid.dispatch.orders import NodeOrders
+from neurogrid.dispatch.parting import Parting
 from neurogrid.dispatch.service import CONTROL, WAKE, Dispatcher
 from neurogrid.dispatch.watch import Watch
 from neurogrid.events.factory import make_bus
 from neurogrid.events.states import StateEvents
+from neurogrid.nodes.joining import JoinTokens
 from neurogrid.nodes.service import NodeService
 from neurogrid.nodes.store import NodeStore
 from neurogrid.queue.build import make_journal
 from neurogrid.queue.outputs import OutputStore
 from neurogrid.queue.policy import RetryPolicy
+from neurogrid.queue.sessions import Sessions
 from neurogrid.queue.upkeep import Upkeep
 from neurogrid.queue.views import QueueViews
 from neurogrid.streams.hub import Hub
@@ -34,6 +38,7 @@ from neurogrid.tasks.waiters import Waiters
 log = structlog.get_logger(__name__)
 
 SEEN_INTERVAL = 5.0
+TOKEN_INTERVAL = 2.0
 DRAIN_SECONDS = 2.0
 
 
@@ -55,14 +60,23 @@ class Gateway:
         self._states = StateEvents(self._bus)
         self._upkeep = Upkeep(self._database, self.id, settings.grid.lease, policy)
         self._views = QueueViews(self._database)
-        self.nodes = NodeService(NodeStore(self._database), self._views, settings.tasks.default_model)
+        nodes = NodeStore(self._database)
+        self.join_tokens = JoinTokens(nodes)
+        self.nodes = NodeService(
+            nodes, self._views, settings.tasks.default_model, lambda node: self._orders.announce(node)
+        )
         self._dispatcher = Dispatcher(
             self._journal, self._upkeep, self._bus, self._states, settings.grid
         )
         self._watch = Watch(self._dispatcher, policy)
+        sessions = Sessions(self._database)
+        parting = Parting(self._dispatcher, sessions)
+        self._orders = NodeOrders(
+            self._dispatcher, self._bus, self.nodes, self.join_tokens, sessions, parting
+        )
         outputs = OutputStore(self._database, settings.journal.inline_output, settings.tasks.max_output)
         self.gate = NodeGate(
-            self._dispatcher, Attempts(self._dispatcher, outputs, policy), self.nodes
+            self._dispatcher, Attempts(self._dispatcher, outputs, policy), self.nodes, parting
         )
         store = TaskStore(self._database)
         self._waiters = Waiters(self._bus, self._states, store, settings.live)
@@ -81,6 +95,7 @@ class Gateway:
             "auth": self.auth,
             "tasks": self._tasks,
             "nodes": self.nodes,
+            "join_tokens": self.join_tokens,
             "gate": self.gate,
             "hub": self._hub,
             "bus": self._bus,
@@ -95,6 +110,7 @@ class Gateway:
         dispatcher, grid = self._dispatcher, self.settings.grid
         await self._bus.listen(WAKE, dispatcher.woken)
         await self._bus.listen(CONTROL, dispatcher.listen_control)
+        await self._bus.listen(CONTROL, self._orders.listen)
         if self._database.sqlite:
             await self._watch.sweep_embedded()
         await self._hub.start()
@@ -103,6 +119,8 @@ class Gateway:
         for seconds, work, name in (
             (grid.reconcile, self._watch.reconcile, "reconcile"),
             (grid.reconcile, self._watch.silence, "silence"),
+            (grid.reconcile, self._orders.round, "node_orders"),
+            (TOKEN_INTERVAL, self._orders.check_tokens, "node_tokens"),
             (grid.sweep, self._watch.sweep, "sweep"),
             (grid.orphan_sweep, self._watch.sweep_orphans, "sweep_orphans"),
             (grid.poll, self._watch.promote, "promote"),

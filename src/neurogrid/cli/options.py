@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from neurogrid.cli.failures import Failure
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 
 Url = Annotated[
     str | None,
@@ -26,3 +31,13 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="NEUROGRID_DATA_DIR", help="Where data and credentials lie."),
 ]
+
+
+def read_duration(option: str, text: str | None) -> float | None:
+    """Read ``90s``, ``5m``, ``12h`` or ``30d`` as seconds; ``None`` when nothing was given. Raises ``Failure``."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if found is None:
+        raise Failure(f"{option} takes a time such as 90s, 5m, 12h or 30d, not {text!r}")
+    return float(found[1]) * _SECONDS[found[2]]

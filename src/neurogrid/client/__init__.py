@@ -21,7 +21,7 @@ from neurogrid.client.errors import (
 )
 from neurogrid.client.following import TextFold
 from neurogrid.client.synchronous import Client
-from neurogrid.client.types import Model, Node, Task, TaskEvent, TaskFailure, Usage
+from neurogrid.client.types import Model, Node, NodeToken, Task, TaskEvent, TaskFailure, Usage
 
 __all__ = [
     "ApiError",
@@ -32,6 +32,7 @@ __all__ = [
     "FieldProblem",
     "Model",
     "Node",
+    "NodeToken",
     "Task",
     "TaskEvent",
     "TaskFailure",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,7 +15,7 @@ from neurogrid.client.calls import Answer, Call
 from neurogrid.client.errors import WaitTimeout
 from neurogrid.client.following import Following
 from neurogrid.client.retrying import Lost, Pause, conversation
-from neurogrid.client.types import Model, Node, Task, TaskEvent
+from neurogrid.client.types import Model, Node, NodeToken, Task, TaskEvent
 from neurogrid.protocol.events import EventId
 
 T = TypeVar("T")
@@ -103,6 +103,49 @@ class AsyncClient:
     async def nodes(self) -> tuple[Node, ...]:
         """Return the nodes of the grid."""
         return await self._run(calls.nodes())
+
+    async def node(self, node_id: str) -> Node:
+        """Return one node."""
+        return await self._run(calls.node(node_id))
+
+    async def cordon_node(self, node_id: str) -> Node:
+        """Give a node nothing new, also after restarts; it finishes what it has."""
+        return await self._run(calls.order(node_id, "cordon"))
+
+    async def uncordon_node(self, node_id: str) -> Node:
+        """Give a node tasks again."""
+        return await self._run(calls.order(node_id, "uncordon"))
+
+    async def drain_node(self, node_id: str, deadline: float | None = None) -> Node:
+        """Have a node finish what it can within ``deadline`` seconds, hand back the rest and leave."""
+        return await self._run(calls.drain(node_id, deadline))
+
+    async def remove_node(self, node_id: str) -> None:
+        """Forget a node; what it runs, runs elsewhere."""
+        await self._run(calls.remove_node(node_id))
+
+    async def node_tokens(self) -> tuple[NodeToken, ...]:
+        """Return the tokens by which nodes join, without their secrets."""
+        return await self._run(calls.node_tokens())
+
+    async def create_node_token(
+        self,
+        name: str = "node",
+        *,
+        expires_in: float | None = None,
+        node: str | None = None,
+        models: Sequence[str] | None = None,
+    ) -> NodeToken:
+        """Make a token by which nodes join; its secret is in ``token``, this once.
+
+        ``expires_in`` is in seconds; ``node`` the only name, ``models`` the only models such a node may have.
+        """
+        fields = {"name": name, "expires_in_s": expires_in, "node": node, "models": models}
+        return await self._run(calls.create_node_token(fields))
+
+    async def revoke_node_token(self, token_id: str) -> None:
+        """Revoke a token; the nodes that joined by it are disconnected."""
+        await self._run(calls.revoke_node_token(token_id))
 
     async def wait(self, task_id: str, timeout: float | None = None) -> Task:  # noqa: ASYNC109  as in Client
         """Return the task when it is over, in whatever way. Raises ``WaitTimeout`` after ``timeout`` seconds."""

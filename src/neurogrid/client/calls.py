@@ -11,7 +11,7 @@ from urllib.parse import quote
 import orjson
 
 from neurogrid.client.errors import ApiError, FieldProblem
-from neurogrid.client.types import Model, Node, Task, TaskEvent
+from neurogrid.client.types import Model, Node, NodeToken, Task, TaskEvent
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 PAGE = 100
@@ -51,7 +51,9 @@ class Answer:
         return 200 <= self.status < 300
 
     def json(self) -> Any:
-        """Return the body. Raises ``ApiError`` when it is no JSON, which means no gateway speaks here."""
+        """Return the body, ``None`` for 204. Raises ``ApiError`` when it is no JSON: then no gateway speaks here."""
+        if self.status == 204:
+            return None
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError:
@@ -166,9 +168,61 @@ def nodes() -> Call[tuple[Node, ...]]:
     return Call("GET", "/v1/nodes", lambda value: _items(value, Node.parse))
 
 
+def node(node_id: str) -> Call[Node]:
+    """Ask for one node."""
+    return Call("GET", _node_path(node_id), Node.parse)
+
+
+def order(node_id: str, what: str) -> Call[Node]:
+    """Order a node to ``cordon`` or ``uncordon``."""
+    return Call("POST", f"{_node_path(node_id)}/{what}", Node.parse)
+
+
+def drain(node_id: str, seconds: float | None) -> Call[Node]:
+    """Order a node to leave within ``seconds``, ``None`` leaving that to the gateway."""
+    return _post(f"{_node_path(node_id)}/drain", Node.parse, {"deadline_s": seconds})
+
+
+def remove_node(node_id: str) -> Call[None]:
+    """Forget a node."""
+    return Call("DELETE", _node_path(node_id), _nothing)
+
+
+def node_tokens() -> Call[tuple[NodeToken, ...]]:
+    """Ask for the tokens by which nodes join."""
+    return Call("GET", "/v1/nodes/tokens", lambda value: _items(value, NodeToken.parse))
+
+
+def create_node_token(fields: Mapping[str, Any]) -> Call[NodeToken]:
+    """Make a token by which nodes join; made twice it is two tokens."""
+    return _post("/v1/nodes/tokens", NodeToken.parse, fields, repeatable=False)
+
+
+def revoke_node_token(token_id: str) -> Call[None]:
+    """Revoke a token by which nodes join."""
+    return Call("DELETE", f"/v1/nodes/tokens/{quote(token_id, safe='')}", _nothing)
+
+
 def task_path(task_id: str) -> str:
     """Return the path of one task."""
     return f"/v1/tasks/{quote(task_id, safe='')}"
+
+
+def _node_path(node_id: str) -> str:
+    return f"/v1/nodes/{quote(node_id, safe='')}"
+
+
+def _post(
+    path: str, read: Callable[[Any], T], fields: Mapping[str, Any], *, repeatable: bool = True
+) -> Call[T]:
+    """Send those of ``fields`` that are given."""
+    body = orjson.dumps({name: value for name, value in fields.items() if value is not None})
+    headers = {"Content-Type": "application/json"}
+    return Call("POST", path, read, body=body, headers=headers, repeatable=repeatable)
+
+
+def _nothing(_: Any) -> None:
+    return None
 
 
 def _page(value: Any) -> Page:

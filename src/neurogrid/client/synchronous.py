@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,7 +14,7 @@ from neurogrid.client.calls import Answer, Call
 from neurogrid.client.errors import WaitTimeout
 from neurogrid.client.following import Following
 from neurogrid.client.retrying import Lost, Pause, conversation
-from neurogrid.client.types import Model, Node, Task, TaskEvent
+from neurogrid.client.types import Model, Node, NodeToken, Task, TaskEvent
 from neurogrid.protocol.events import EventId
 
 T = TypeVar("T")
@@ -112,6 +112,49 @@ class Client:
     def nodes(self) -> tuple[Node, ...]:
         """Return the nodes of the grid."""
         return self._run(calls.nodes())
+
+    def node(self, node_id: str) -> Node:
+        """Return one node."""
+        return self._run(calls.node(node_id))
+
+    def cordon_node(self, node_id: str) -> Node:
+        """Give a node nothing new, also after restarts; it finishes what it has."""
+        return self._run(calls.order(node_id, "cordon"))
+
+    def uncordon_node(self, node_id: str) -> Node:
+        """Give a node tasks again."""
+        return self._run(calls.order(node_id, "uncordon"))
+
+    def drain_node(self, node_id: str, deadline: float | None = None) -> Node:
+        """Have a node finish what it can within ``deadline`` seconds, hand back the rest and leave."""
+        return self._run(calls.drain(node_id, deadline))
+
+    def remove_node(self, node_id: str) -> None:
+        """Forget a node; what it runs, runs elsewhere."""
+        self._run(calls.remove_node(node_id))
+
+    def node_tokens(self) -> tuple[NodeToken, ...]:
+        """Return the tokens by which nodes join, without their secrets."""
+        return self._run(calls.node_tokens())
+
+    def create_node_token(
+        self,
+        name: str = "node",
+        *,
+        expires_in: float | None = None,
+        node: str | None = None,
+        models: Sequence[str] | None = None,
+    ) -> NodeToken:
+        """Make a token by which nodes join; its secret is in ``token``, this once.
+
+        ``expires_in`` is in seconds; ``node`` the only name, ``models`` the only models such a node may have.
+        """
+        fields = {"name": name, "expires_in_s": expires_in, "node": node, "models": models}
+        return self._run(calls.create_node_token(fields))
+
+    def revoke_node_token(self, token_id: str) -> None:
+        """Revoke a token; the nodes that joined by it are disconnected."""
+        self._run(calls.revoke_node_token(token_id))
 
     def wait(self, task_id: str, timeout: float | None = None) -> Task:
         """Return the task when it is over, in whatever way. Raises ``WaitTimeout`` after ``timeout`` seconds."""

@@ -195,5 +195,43 @@ class Node:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class NodeToken:
+    """A token by which nodes join. ``token`` is its secret, there only when it was made just now.
+
+    ``node`` is the only name, ``models`` the only models that whoever joins by it may have (``None``: any).
+    """
+
+    id: str
+    name: str
+    prefix: str = ""
+    node: str | None = None
+    models: tuple[str, ...] | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+    token: str | None = field(default=None, repr=False)
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> NodeToken:
+        """Read the gateway's JSON object."""
+        models = value.get("models")
+        return cls(
+            id=value["id"],
+            name=value["name"],
+            prefix=value.get("prefix") or "",
+            node=value.get("node"),
+            models=None if models is None else tuple(models),
+            created_at=_moment(value.get("created_at")),
+            expires_at=_moment(value.get("expires_at")),
+            revoked_at=_moment(value.get("revoked_at")),
+            last_used_at=_moment(value.get("last_used_at")),
+            token=value.get("token"),
+            raw=value,
+        )
+
+
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None

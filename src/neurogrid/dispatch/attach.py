@@ -8,10 +8,11 @@ from typing import Protocol
 
 import structlog
 
-from neurogrid.core.errors import GridError, Unavailable
+from neurogrid.core.errors import Forbidden, GridError, Unavailable
 from neurogrid.dispatch.attempts import Attempts
 from neurogrid.dispatch.connection import (
     CLOSE_FAILED,
+    CLOSE_FORBIDDEN,
     CLOSE_PROTOCOL,
     CLOSE_REFUSED,
     CLOSE_REPLACED,
@@ -20,7 +21,9 @@ from neurogrid.dispatch.connection import (
     NodeConnection,
     Running,
 )
+from neurogrid.dispatch.parting import Parting
 from neurogrid.dispatch.service import Dispatcher
+from neurogrid.nodes.policy import NodeState, Scope, Standing
 from neurogrid.protocol.link import Link, LinkClosed
 from neurogrid.protocol.messages import (
     BadMessage,
@@ -51,24 +54,27 @@ HELLO_WITHIN = 10.0
 class Registry(Protocol):
     """Where nodes are registered."""
 
-    async def register(self, hello: Hello) -> str:
-        """Record what a node says of itself and return its id. Raises ``Invalid``."""
+    async def register(self, hello: Hello, scope: Scope | None) -> Standing:
+        """Record what a node says of itself; ``scope`` is that of its token. Raises ``Forbidden``, ``Invalid``."""
 
 
 class NodeGate:
     """Serves one connection after another, each until it closes."""
 
-    def __init__(self, dispatcher: Dispatcher, attempts: Attempts, registry: Registry) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, attempts: Attempts, registry: Registry, parting: Parting
+    ) -> None:
         """Attach nodes to ``dispatcher``."""
         self._dispatcher = dispatcher
         self._attempts = attempts
         self._registry = registry
+        self._parting = parting
 
-    async def serve(self, link: Link, *, embedded: bool = False) -> None:
-        """Speak with a node until it is gone."""
+    async def serve(self, link: Link, scope: Scope | None = None, *, embedded: bool = False) -> None:
+        """Speak with a node until it is gone; ``scope`` is that of its token."""
         connection: NodeConnection | None = None
         try:
-            connection = await self._attach(link, embedded=embedded)
+            connection = await self._attach(link, scope, embedded=embedded)
             while True:
                 message = decode_from_node(await link.receive())
                 connection.heard_at = time.monotonic()
@@ -79,24 +85,37 @@ class NodeGate:
         except BadMessage as error:
             log.warning("node.bad_message", node=connection and connection.name, error=str(error))
             await link.close(CLOSE_PROTOCOL, str(error)[:100])
+        except Forbidden as error:
+            log.warning("node.refused", reason=error.detail)
+            await link.close(CLOSE_FORBIDDEN, error.detail)
         except GridError as error:
             await link.close(CLOSE_REFUSED, error.detail[:100])
         finally:
             if connection is not None:
                 connection.leave()
+                if connection.drained:
+                    farewell = self._parting.farewell(connection)
+                    self._dispatcher.background.spawn(farewell, "dispatch.farewell")
             await link.close(CLOSE_FAILED, "the gateway failed; try again")
 
-    async def _attach(self, link: Link, *, embedded: bool) -> NodeConnection:
+    async def _attach(self, link: Link, scope: Scope | None, *, embedded: bool) -> NodeConnection:
         hello = await _hello(link)
-        node_id = await self._registry.register(hello)
+        standing = await self._registry.register(hello, scope)
         dispatcher = self._dispatcher
-        session = await dispatcher.upkeep.attach(node_id, hello.name, hello.session, embedded=embedded)
-        connection = NodeConnection(link, hello, node_id, session)
+        session = await dispatcher.upkeep.attach(standing.id, hello.name, hello.session, embedded=embedded)
+        connection = NodeConnection(
+            link,
+            hello,
+            standing.id,
+            session,
+            token=scope.token if scope else None,
+            cordoned=standing.state is not NodeState.ACTIVE,
+        )
         before = dispatcher.connections.get(session.id)
         if before is not None:
             await before.hang_up(CLOSE_REPLACED, "the node attached anew")
         settings = dispatcher.settings
-        await connection.send(Welcome(node_id, session.id, settings.lease, settings.heartbeat))
+        await connection.send(Welcome(standing.id, session.id, settings.lease, settings.heartbeat))
         await self._reconcile(connection, hello, before)
         latest = dispatcher.connections.get(session.id)
         if latest is not None and latest.session.gen > session.gen:
@@ -155,7 +174,7 @@ class NodeGate:
             case Refuse():
                 self._attempts.refuse(connection, message)
             case Drained():
-                connection.accepting = False
+                connection.leaving = connection.drained = True
             case Hello():
                 msg = "a second hello"
                 raise BadMessage(msg)

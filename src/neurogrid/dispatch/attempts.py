@@ -196,7 +196,7 @@ class Attempts:
     def refuse(self, connection: NodeConnection, message: Refuse) -> None:
         """Take back a task the node cannot run now, in the background; nothing is charged."""
         if message.leaving:
-            connection.accepting = False
+            connection.leaving = True
         running = connection.running.get(message.task)
         if running is None or running.attempt != message.attempt:
             return

@@ -25,6 +25,8 @@ CLOSE_PROTOCOL = 1002
 CLOSE_FAILED = 1011
 CLOSE_RESTART = 1012
 CLOSE_REFUSED = 4400
+CLOSE_UNAUTHENTICATED = 4401
+CLOSE_FORBIDDEN = 4403
 CLOSE_REPLACED = 4409
 CLOSE_SESSION_LOST = 4410
 MAX_KEPT = 4 * 1024 * 1024
@@ -102,8 +104,17 @@ def _text(piece: bytes) -> str:
 class NodeConnection:
     """One attached node. Slots are held by ``reserved`` tickets and by ``running`` tasks."""
 
-    def __init__(self, link: Link, hello: Hello, node_id: str, session: SessionRef) -> None:
-        """Take what the node said of itself."""
+    def __init__(
+        self,
+        link: Link,
+        hello: Hello,
+        node_id: str,
+        session: SessionRef,
+        *,
+        token: str | None = None,
+        cordoned: bool = False,
+    ) -> None:
+        """Take what the node said of itself; ``token`` is the id of the one it joined by."""
         self.link = link
         self.node_id = node_id
         self.session = session
@@ -114,13 +125,24 @@ class NodeConnection:
         self.running: dict[str, Running] = {}
         self.settling: set[tuple[str, int]] = set()
         """Attempts whose end is on its way into the database; their slots are free already."""
-        self.accepting = True
+        self.token = token
+        self.cordoned = cordoned
+        """Operators want it to get nothing new."""
+        self.leaving = False
+        """The node takes nothing new: it drains, by itself or because it was told to."""
+        self.drained = False
+        """It said that it has nothing in hand any more and is about to close the connection."""
         self.connected = True
         self.left_at: float | None = None
         self.heard_at = time.monotonic()
         self.renewing = False
         self._reserved: Counter[str] = Counter()
         self._used: Counter[str] = Counter()
+
+    @property
+    def accepting(self) -> bool:
+        """Whether it takes new tasks."""
+        return self.connected and not self.cordoned and not self.leaving
 
     @property
     def used(self) -> int:
@@ -170,7 +192,6 @@ class NodeConnection:
     def leave(self) -> None:
         """Take nothing more; what runs goes on, under the session's lease (R3)."""
         self.connected = False
-        self.accepting = False
 
     async def hang_up(self, code: int, reason: str) -> None:
         """Leave and close the link, whether or not the node takes part in that."""

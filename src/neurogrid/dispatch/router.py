@@ -9,12 +9,14 @@ from starlette.websockets import WebSocketDisconnect
 
 from neurogrid.core.errors import Unauthenticated
 from neurogrid.dispatch.attach import NodeGate
-from neurogrid.nodes.service import NodeService
+from neurogrid.dispatch.connection import CLOSE_UNAUTHENTICATED
+from neurogrid.nodes.joining import JoinTokens
 from neurogrid.protocol.link import LinkClosed
 
 router = APIRouter()
 
-UNAUTHENTICATED = 4401
+MAX_REASON = 123
+"""Bytes of a close's reason (RFC 6455)."""
 
 
 class SocketLink:
@@ -55,7 +57,7 @@ class SocketLink:
         if self._closed is None:
             self._lost(code, reason)
             try:
-                await self._websocket.close(code, reason)
+                await self._websocket.close(code, reason.encode()[:MAX_REASON].decode(errors="ignore"))
             except RuntimeError:  # the other side closed at the same moment
                 return
 
@@ -64,16 +66,17 @@ class SocketLink:
 async def connect(websocket: WebSocket) -> None:
     """Attach a node: ``Authorization: Bearer <node token>``, then the node protocol of ``protocol.messages``.
 
-    Close codes: 4401 bad token, 4400 bad hello, 4409 the node attached anew, 4410 the session is lost, 1012
+    Close codes: 4401 bad token, also later when it is revoked or expires, 4403 the token does not allow such a
+    node, or the node was removed, 4400 bad hello, 4409 the node attached anew, 4410 the session is lost, 1012
     the gateway restarts, 1011 it failed or the node does not read, 1002 protocol error.
     """
-    nodes = cast("NodeService", websocket.state.nodes)
+    tokens = cast("JoinTokens", websocket.state.join_tokens)
     gate = cast("NodeGate", websocket.state.gate)
     _, _, token = websocket.headers.get("authorization", "").partition(" ")
     await websocket.accept()
     try:
-        await nodes.admit(token.strip())
+        scope = await tokens.admit(token.strip())
     except Unauthenticated as error:
-        await websocket.close(UNAUTHENTICATED, error.detail[:100])
+        await websocket.close(CLOSE_UNAUTHENTICATED, error.detail[:MAX_REASON])
         return
-    await gate.serve(SocketLink(websocket))
+    await gate.serve(SocketLink(websocket), scope)

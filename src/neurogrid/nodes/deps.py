@@ -7,6 +7,7 @@ from typing import Annotated, cast
 from fastapi import Depends
 from starlette.requests import Request
 
+from neurogrid.nodes.joining import JoinTokens
 from neurogrid.nodes.service import NodeService
 
 
@@ -15,4 +16,10 @@ async def node_service(request: Request) -> NodeService:
     return cast("NodeService", request.state.nodes)
 
 
+async def join_tokens(request: Request) -> JoinTokens:
+    """Return the tokens of nodes."""
+    return cast("JoinTokens", request.state.join_tokens)
+
+
 Nodes = Annotated[NodeService, Depends(node_service)]
+Tokens = Annotated[JoinTokens, Depends(join_tokens)]

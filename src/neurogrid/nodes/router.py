@@ -8,8 +8,17 @@ from neurogrid.auth.deps import permitted
 from neurogrid.auth.policy import Permission
 from neurogrid.core.http.body import StrictJSONRoute
 from neurogrid.core.http.openapi import problems
-from neurogrid.nodes.deps import Nodes
-from neurogrid.nodes.schemas import ModelList, ModelView, NewToken, NodeList, TokenView
+from neurogrid.nodes.deps import Nodes, Tokens
+from neurogrid.nodes.schemas import (
+    DrainOrder,
+    FreshToken,
+    ModelList,
+    ModelView,
+    NewToken,
+    NodeList,
+    NodeView,
+    TokenList,
+)
 
 router = APIRouter(prefix="/v1", route_class=StrictJSONRoute)
 
@@ -54,6 +63,92 @@ async def list_nodes(nodes: Nodes) -> NodeList:
     dependencies=[Depends(permitted(Permission.NODES_WRITE))],
     responses=problems(400, 401, 403, 422),
 )
-async def create_node_token(body: NewToken, nodes: Nodes) -> TokenView:
+async def create_node_token(body: NewToken, tokens: Tokens) -> FreshToken:
     """Make a token by which nodes join the grid. It is shown this once."""
-    return await nodes.create_token(body.name)
+    return await tokens.create(body)
+
+
+@router.get(
+    "/nodes/tokens",
+    tags=["nodes"],
+    dependencies=[Depends(permitted(Permission.NODES_WRITE))],
+    responses=problems(401, 403),
+)
+async def list_node_tokens(tokens: Tokens) -> TokenList:
+    """List the tokens by which nodes join, without their secrets, also those that no longer hold."""
+    return TokenList(data=await tokens.overview())
+
+
+@router.delete(
+    "/nodes/tokens/{id}",
+    tags=["nodes"],
+    status_code=204,
+    dependencies=[Depends(permitted(Permission.NODES_WRITE))],
+    responses=problems(401, 403, 404),
+)
+async def revoke_node_token(id: str, tokens: Tokens) -> None:
+    """Revoke a token: the nodes that joined by it are disconnected within 5 seconds."""
+    await tokens.revoke(id)
+
+
+@router.get(
+    "/nodes/{id}",
+    tags=["nodes"],
+    dependencies=[Depends(permitted(Permission.NODES_READ))],
+    responses=problems(401, 403, 404),
+)
+async def get_node(id: str, nodes: Nodes) -> NodeView:
+    """Return one node of the grid."""
+    return await nodes.view(id)
+
+
+@router.post(
+    "/nodes/{id}/cordon",
+    tags=["nodes"],
+    dependencies=[Depends(permitted(Permission.NODES_WRITE))],
+    responses=problems(401, 403, 404),
+)
+async def cordon_node(id: str, nodes: Nodes) -> NodeView:
+    """Give a node nothing new. It stays connected and finishes what it has; restarts do not change that."""
+    return await nodes.cordon(id)
+
+
+@router.post(
+    "/nodes/{id}/uncordon",
+    tags=["nodes"],
+    dependencies=[Depends(permitted(Permission.NODES_WRITE))],
+    responses=problems(401, 403, 404),
+)
+async def uncordon_node(id: str, nodes: Nodes) -> NodeView:
+    """Give a node tasks again. One that is about to leave still leaves, and is taken back when it returns."""
+    return await nodes.uncordon(id)
+
+
+@router.post(
+    "/nodes/{id}/drain",
+    tags=["nodes"],
+    dependencies=[Depends(permitted(Permission.NODES_WRITE))],
+    responses=problems(400, 401, 403, 404, 422),
+)
+async def drain_node(id: str, nodes: Nodes, body: DrainOrder | None = None) -> NodeView:
+    """Have a node finish what it can, hand back the rest at its deadline, and end.
+
+    What is handed back runs elsewhere, and counts neither as an error nor as a loss. The node is `draining`
+    until it has left, then `cordoned`: when it is started again, it gets nothing before it is uncordoned.
+    """
+    return await nodes.drain(id, (body or DrainOrder()).deadline_s)
+
+
+@router.delete(
+    "/nodes/{id}",
+    tags=["nodes"],
+    status_code=204,
+    dependencies=[Depends(permitted(Permission.NODES_WRITE))],
+    responses=problems(401, 403, 404),
+)
+async def remove_node(id: str, nodes: Nodes) -> None:
+    """Forget a node and end its process; what it runs, runs elsewhere at once and is not counted against tasks.
+
+    Started again with a token that holds, it joins as a new node.
+    """
+    await nodes.remove(id)

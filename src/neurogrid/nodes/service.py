@@ -2,74 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
 import msgspec
 import orjson
 
-from neurogrid.auth import tokens
-from neurogrid.core.errors import FieldError, Invalid, NotFound, Unauthenticated
-from neurogrid.core.ids import new_id, now
+from neurogrid.core.errors import FieldError, Forbidden, Invalid, NotFound
+from neurogrid.core.ids import is_id, new_id, now
+from neurogrid.core.prepared import Row
 from neurogrid.nodes.catalog import Catalog, CatalogModel, NodeModels, compile_schema
-from neurogrid.nodes.schemas import ModelView, NodeView, TokenView
+from neurogrid.nodes.policy import NodeState, Scope, Standing
+from neurogrid.nodes.schemas import ModelView, NodeView
 from neurogrid.nodes.store import NodeStore
-from neurogrid.nodes.tables import Node, NodeToken
+from neurogrid.nodes.tables import Node
 from neurogrid.protocol.messages import Hello
 from neurogrid.queue.views import QueueViews
 
 MAX_NAME = 200
-ACTIVE = "active"
+UNKNOWN = "There is no node with this id."
+REMOVED = "This node was removed from the grid. Start it anew to join again."
+
+Announce = Callable[[str], Awaitable[None]]
+"""Tells every gateway that a node, by id, is to be looked at anew; a hint that may be lost."""
 
 
 class NodeService:
-    """Registers nodes, lets them in, and keeps the catalogue of their models."""
+    """Registers nodes, takes orders about them, and keeps the catalogue of their models."""
 
-    def __init__(self, store: NodeStore, queue: QueueViews, default_model: str) -> None:
+    def __init__(self, store: NodeStore, queue: QueueViews, default_model: str, announce: Announce) -> None:
         """Keep nodes in ``store``; ``default_model`` is marked in the list of models."""
         self._store = store
         self._queue = queue
         self._default_model = default_model
+        self._announce = announce
         self.catalog = Catalog()
 
-    async def admit(self, token: str) -> str:
-        """Return the name of the node token. Raises ``Unauthenticated``."""
-        row = None
-        if tokens.well_formed(token, tokens.NODE_TOKEN):
-            row = await self._store.token(tokens.digest(token), now())
-        if row is None:
-            msg = "The node token is not valid. Make one with `neurogrid nodes token`."
-            raise Unauthenticated(msg)
-        return str(row["name"])
+    async def register(self, hello: Hello, scope: Scope | None) -> Standing:
+        """Record what a node says of itself, and return how it stands.
 
-    async def create_token(self, name: str) -> TokenView:
-        """Make a token by which nodes join; it cannot be read again."""
-        secret = tokens.make(tokens.NODE_TOKEN)
-        token = NodeToken(
-            id=new_id(), name=name, prefix=secret.shown, hash=secret.hash, created_at=now(),
-            expires_at=None, revoked_at=None,
-        )  # fmt: skip
-        await self._store.add_token(token)
-        return TokenView(id=token.id, name=name, token=secret.text)
-
-    async def register(self, hello: Hello) -> str:
-        """Record what a node says of itself and return its id. Raises ``Invalid``."""
-        if not 0 < len(hello.name) <= MAX_NAME:
-            msg = f"A node's name has 1 to {MAX_NAME} characters."
-            raise Invalid(msg, errors=[FieldError("name", msg)])
-        for spec in hello.models:
-            try:
-                compile_schema(spec.input_schema)
-                compile_schema(spec.parameters_schema)
-            except ValueError as error:
-                msg = f"The schema of model {spec.name} is not valid: {error}"
-                raise Invalid(msg, errors=[FieldError("models", msg)]) from None
+        ``scope`` is that of its token; the node of this very process has none. Raises ``Forbidden`` for a node
+        that its token does not allow or that was removed, ``Invalid`` for one that makes no sense.
+        """
+        if scope is not None:
+            scope.check(hello)
+        _check(hello)
         moment = now()
         node = Node(
             id=new_id(), name=hello.name, version=hello.version,
             models=msgspec.json.encode(hello.models).decode(), labels=orjson.dumps(hello.labels).decode(),
-            slots=hello.slots, state=ACTIVE, registered_at=moment, seen_at=moment,
+            slots=hello.slots, state=NodeState.ACTIVE, registered_at=moment, seen_at=moment,
         )  # fmt: skip
-        node_id = await self._store.upsert(node)
+        standing = await self._store.register(
+            node, resumes=hello.session is not None, token=scope.token if scope else None
+        )
+        if standing is None:
+            raise Forbidden(REMOVED)
         await self.refresh()
-        return node_id
+        return standing
 
     async def refresh(self) -> None:
         """Rebuild the catalogue from the rows of the nodes."""
@@ -93,29 +83,51 @@ class NodeService:
         if ids:
             await self._store.seen(ids, now())
 
+    async def standings(self, ids: Iterable[str]) -> dict[str, Standing]:
+        """Return how the nodes ``ids`` stand, and all that drain; removed ones are not among them."""
+        return {standing.id: standing for standing in await self._store.standings(ids)}
+
+    async def drained(self, ids: Sequence[str]) -> None:
+        """Record that draining nodes have left: they stay cordoned until an operator takes them back."""
+        await self._store.drained(ids)
+
     async def overview(self) -> list[NodeView]:
         """Return all nodes with what they do now."""
         load = await self._queue.load_by_node()
-        views = []
-        for row in await self._store.all():
-            running = load.get(row["id"])
-            specs = msgspec.json.decode(row["models"], type=list[ModelSpecName])
-            views.append(
-                NodeView(
-                    id=row["id"],
-                    name=row["name"],
-                    version=row["version"],
-                    state=row["state"],
-                    connected=running is not None,
-                    slots=row["slots"],
-                    running=running or 0,
-                    models=[spec.name for spec in specs],
-                    labels=orjson.loads(row["labels"]),
-                    registered_at=row["registered_at"],
-                    seen_at=row["seen_at"],
-                )
-            )
-        return views
+        return [_node_view(row, load) for row in await self._store.all()]
+
+    async def view(self, id: str) -> NodeView:
+        """Return one node with what it does now. Raises ``NotFound``."""
+        row = await self._store.one(id) if is_id(id) else None
+        if row is None:
+            raise NotFound(UNKNOWN)
+        return _node_view(row, await self._queue.load_by_node())
+
+    async def cordon(self, id: str) -> NodeView:
+        """Give a node nothing new; a draining one goes on to leave. Raises ``NotFound``."""
+        return await self._order(id, NodeState.CORDONED)
+
+    async def uncordon(self, id: str) -> NodeView:
+        """Give a node tasks again. Raises ``NotFound``."""
+        return await self._order(id, NodeState.ACTIVE)
+
+    async def drain(self, id: str, seconds: float) -> NodeView:
+        """Have a node finish what it can within ``seconds``, hand back the rest and leave. Raises ``NotFound``."""
+        return await self._order(id, NodeState.DRAINING, now() + timedelta(seconds=seconds))
+
+    async def remove(self, id: str) -> None:
+        """Forget a node; whatever it runs, runs elsewhere. Raises ``NotFound``."""
+        if not (is_id(id) and await self._store.remove(id)):
+            raise NotFound(UNKNOWN)
+        await self.refresh()
+        await self._announce(id)
+
+    async def _order(self, id: str, state: NodeState, drain_until: datetime | None = None) -> NodeView:
+        if is_id(id):
+            await self._store.order(id, state, drain_until)
+        view = await self.view(id)
+        await self._announce(id)
+        return view
 
     async def models(self) -> list[ModelView]:
         """Return the catalogue with the nodes that serve each model now."""
@@ -149,6 +161,38 @@ class NodeService:
             parameters_schema=spec.parameters_schema,
             example_input=spec.example_input,
         )
+
+
+def _check(hello: Hello) -> None:
+    if not 0 < len(hello.name) <= MAX_NAME:
+        msg = f"A node's name has 1 to {MAX_NAME} characters."
+        raise Invalid(msg, errors=[FieldError("name", msg)])
+    for spec in hello.models:
+        try:
+            compile_schema(spec.input_schema)
+            compile_schema(spec.parameters_schema)
+        except ValueError as error:
+            msg = f"The schema of model {spec.name} is not valid: {error}"
+            raise Invalid(msg, errors=[FieldError("models", msg)]) from None
+
+
+def _node_view(row: Row, load: Mapping[str, int]) -> NodeView:
+    running = load.get(row["id"])
+    specs = msgspec.json.decode(row["models"], type=list[ModelSpecName])
+    return NodeView(
+        id=row["id"],
+        name=row["name"],
+        version=row["version"],
+        state=NodeState(row["state"]),
+        drain_until=row["drain_until"],
+        connected=running is not None,
+        slots=row["slots"],
+        running=running or 0,
+        models=[spec.name for spec in specs],
+        labels=orjson.loads(row["labels"]),
+        registered_at=row["registered_at"],
+        seen_at=row["seen_at"],
+    )
 
 
 class ModelSpecName(msgspec.Struct):

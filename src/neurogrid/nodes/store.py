@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, Update, case, delete, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from neurogrid.core.db import Database
+from neurogrid.core.db import Database, UtcDateTime
 from neurogrid.core.prepared import Row
+from neurogrid.nodes.policy import FROM, NodeState, Standing
 from neurogrid.nodes.tables import Node, NodeToken
 
-REMOVED = "removed"
 _NODE = select(
     Node.id,
     Node.name,
@@ -21,8 +22,21 @@ _NODE = select(
     Node.labels,
     Node.slots,
     Node.state,
+    Node.drain_until,
     Node.registered_at,
     Node.seen_at,
+)
+_STANDING = (Node.id, Node.state, Node.drain_until)
+_TOKEN = select(
+    NodeToken.id,
+    NodeToken.name,
+    NodeToken.prefix,
+    NodeToken.node,
+    NodeToken.models,
+    NodeToken.created_at,
+    NodeToken.expires_at,
+    NodeToken.revoked_at,
+    NodeToken.last_used_at,
 )
 
 
@@ -33,9 +47,12 @@ class NodeStore:
         """Use ``database``."""
         self._database = database
 
-    async def upsert(self, node: Node) -> str:
-        """Insert a node, or update the one of its name; return its id."""
-        insert = sqlite.insert if self._database.sqlite else postgresql.insert
+    async def register(self, node: Node, *, resumes: bool, token: str | None) -> Standing | None:
+        """Record what a node says of itself; what operators said of it stays.
+
+        A process that ``resumes`` has been here before: ``None`` when its row is gone. A new process of a
+        draining node finds it cordoned, since whoever was to be drained has left. ``token`` was used now.
+        """
         fresh = {
             "version": node.version,
             "models": node.models,
@@ -43,35 +60,97 @@ class NodeStore:
             "slots": node.slots,
             "seen_at": node.seen_at,
         }
-        statement = (
-            insert(Node)
-            .values(id=node.id, name=node.name, state=node.state, registered_at=node.registered_at, **fresh)
-            .on_conflict_do_update(index_elements=[Node.name], set_={**fresh, "state": node.state})
-            .returning(Node.id)
-        )
         async with self._database.transaction() as transaction:
-            return str((await transaction.execute(statement)).scalar_one())
+            if token is not None:
+                used = update(NodeToken).where(NodeToken.id == token).values(last_used_at=node.seen_at)
+                await transaction.execute(used)
+            if resumes:
+                again = update(Node).where(Node.name == node.name).values(fresh).returning(*_STANDING)
+                row = (await transaction.execute(again)).mappings().first()
+                return _standing(row) if row else None
+            insert = sqlite.insert if self._database.sqlite else postgresql.insert
+            left = case((Node.state == NodeState.DRAINING.value, NodeState.CORDONED.value), else_=Node.state)
+            upsert = (
+                insert(Node)
+                .values(
+                    id=node.id, name=node.name, state=node.state, registered_at=node.registered_at, **fresh
+                )
+                .on_conflict_do_update(
+                    index_elements=[Node.name], set_={**fresh, "state": left, "drain_until": None}
+                )
+                .returning(*_STANDING)
+            )
+            return _standing((await transaction.execute(upsert)).mappings().one())
 
     async def seen(self, ids: Sequence[str], moment: datetime) -> None:
         """Record that nodes gave a sign of life."""
-        async with self._database.transaction() as transaction:
-            await transaction.execute(update(Node).where(Node.id.in_(ids)).values(seen_at=moment))
+        await self._change(update(Node).where(Node.id.in_(ids)).values(seen_at=moment))
 
     async def all(self) -> list[Row]:
-        """Return every node that was not removed, by name."""
-        return await self._database.all(_NODE.where(Node.state != REMOVED).order_by(Node.name))
+        """Return every node, by name."""
+        return await self._database.all(_NODE.order_by(Node.name))
+
+    async def one(self, id: str) -> Row | None:
+        """Return a node."""
+        return await self._database.first(_NODE.where(Node.id == id))
+
+    async def standings(self, ids: Iterable[str]) -> list[Standing]:
+        """Return how the nodes ``ids`` stand, and all that drain."""
+        wanted = Node.id.in_(list(ids)) | (Node.state == NodeState.DRAINING)
+        return [_standing(row) for row in await self._database.all(select(*_STANDING).where(wanted))]
+
+    async def order(self, id: str, state: NodeState, drain_until: datetime | None = None) -> None:
+        """Bring a node into a state, where that changes anything."""
+        moves = (Node.id == id) & Node.state.in_(FROM[state])
+        await self._change(update(Node).where(moves).values(state=state, drain_until=drain_until))
+
+    async def drained(self, ids: Sequence[str]) -> None:
+        """Record that draining nodes have left."""
+        draining = Node.id.in_(ids) & (Node.state == NodeState.DRAINING)
+        await self._change(update(Node).where(draining).values(state=NodeState.CORDONED, drain_until=None))
+
+    async def remove(self, id: str) -> bool:
+        """Delete a node; ``False`` if there was none."""
+        async with self._database.transaction() as transaction:
+            gone = delete(Node).where(Node.id == id).returning(Node.id)
+            return (await transaction.execute(gone)).first() is not None
+
+    # --- tokens -------------------------------------------------------------------------------
 
     async def add_token(self, token: NodeToken) -> None:
         """Keep a token."""
         async with self._database.transaction() as transaction:
             transaction.add(token)
 
+    async def tokens(self) -> list[Row]:
+        """Return every token, the newest first."""
+        return await self._database.all(_TOKEN.order_by(NodeToken.id.desc()))
+
     async def token(self, digest: str, moment: datetime) -> Row | None:
         """Return the valid token that hashes to ``digest``."""
-        return await self._database.first(
-            select(NodeToken.id, NodeToken.name).where(
-                NodeToken.hash == digest,
-                NodeToken.revoked_at.is_(None),
-                NodeToken.expires_at.is_(None) | (NodeToken.expires_at > moment),
-            )
-        )
+        return await self._database.first(_TOKEN.where(NodeToken.hash == digest, _valid(moment)))
+
+    async def valid_tokens(self, ids: Iterable[str], moment: datetime) -> set[str]:
+        """Return those of the tokens ``ids`` that are valid."""
+        found = select(NodeToken.id).where(NodeToken.id.in_(list(ids)), _valid(moment))
+        return {row["id"] for row in await self._database.all(found)}
+
+    async def revoke_token(self, id: str, moment: datetime) -> bool:
+        """Make a token useless; ``False`` if there is none."""
+        first = func.coalesce(NodeToken.revoked_at, literal(moment, UtcDateTime))
+        statement = update(NodeToken).where(NodeToken.id == id).values(revoked_at=first)
+        async with self._database.transaction() as transaction:
+            found = await transaction.execute(statement.returning(NodeToken.id))
+            return found.first() is not None
+
+    async def _change(self, statement: Update) -> None:
+        async with self._database.transaction() as transaction:
+            await transaction.execute(statement)
+
+
+def _standing(row: Any) -> Standing:
+    return Standing(row["id"], NodeState(row["state"]), row["drain_until"])
+
+
+def _valid(moment: datetime) -> ColumnElement[bool]:
+    return NodeToken.revoked_at.is_(None) & (NodeToken.expires_at.is_(None) | (NodeToken.expires_at > moment))

@@ -19,7 +19,8 @@ NODE_CLOSE_CODES = {
     1011: "the gateway failed, or the node does not read; connect again",
     1012: "the gateway restarts; connect again, to any gateway",
     4400: "the hello was refused; the reason says why",
-    4401: "the token is not valid; do not try again with it",
+    4401: "the token is unknown, revoked or expired; do not try again with it",
+    4403: "the token does not allow such a node, or the node was removed; do not try again",
     4409: "the node attached anew, over another connection",
     4410: "the session is lost: its tasks run elsewhere; connect again and begin anew",
 }

@@ -140,7 +140,7 @@ async def test_a_refused_task_goes_elsewhere(world: World) -> None:
     second = await world.node("second", slots=9)
     await world.gateway._dispatcher.stop("nothing", 1)
     for connection in world.gateway._dispatcher.connections.values():
-        connection.accepting = connection.name == "second"
+        connection.leaving = connection.name == "first"
     await first.say(Refuse(order.task, order.attempt, "draining"))
     again = await second.expect(Assign)
     assert (again.task, again.attempt) == (task, 2)

@@ -85,7 +85,6 @@ async def test_a_node_token_is_no_key(grid: RunningGateway) -> None:
     """A node holds no credential for the API (design law 4), and the token is shown this once."""
     operator = await grid.account(Role.OPERATOR)
     made = (await operator.http.post("/v1/nodes/tokens", json={"name": "n"})).json()
-    assert set(made) == {"id", "name", "token"}
     assert tokens.well_formed(made["token"], tokens.NODE_TOKEN)
     assert (await (await grid.client(made["token"])).get("/v1/tasks")).status_code == 401
     assert made["token"] not in (await operator.http.get("/v1/nodes")).text

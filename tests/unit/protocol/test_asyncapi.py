@@ -11,7 +11,6 @@ import pytest
 
 from neurogrid.cli.openapi import render_asyncapi
 from neurogrid.dispatch import connection
-from neurogrid.dispatch import router as node_sockets
 from neurogrid.protocol import live, messages
 from neurogrid.protocol.asyncapi import LIVE_CLOSE_CODES, NODE_CLOSE_CODES
 from neurogrid.streams import outlet, socket
@@ -62,7 +61,7 @@ def test_no_message_is_left_out(operation: str) -> None:
 def test_close_codes_are_those_of_the_code() -> None:
     """Every code that a gateway closes with is explained, and no other."""
     node = {value for name, value in vars(connection).items() if name.startswith("CLOSE_")}
-    assert set(NODE_CLOSE_CODES) == node | {node_sockets.UNAUTHENTICATED}
+    assert set(NODE_CLOSE_CODES) == node
     closes = {close.code for close in vars(outlet).values() if isinstance(close, outlet.Close)}
     assert set(LIVE_CLOSE_CODES) == closes - {outlet.GONE.code} | {1011}
 
