@@ -105,7 +105,7 @@ def _with_servers(settings: Settings, stack: ExitStack) -> Settings:
     from neurogrid.servers.running import running_servers
 
     with screen.status("starting PostgreSQL and Valkey …"):
-        found = stack.enter_context(running_servers(settings.data_dir / "servers"))
+        found = stack.enter_context(running_servers(settings.data_dir.absolute() / "servers"))
     return settings.model_copy(
         update={"database_url": SecretStr(found.database_url), "redis_url": SecretStr(found.redis_url)}
     )
