@@ -115,7 +115,8 @@ class Gateway:
             await self._watch.sweep_embedded()
         await self._hub.start()
         self._background.spawn(dispatcher.run(), "dispatch")
-        self._background.spawn(self._waiters.run(), "waiters")
+        await self._waiters.start()
+        self._background.every(self._waiters.interval, self._waiters.look, "waiters")
         for seconds, work, name in (
             (grid.reconcile, self._watch.reconcile, "reconcile"),
             (grid.reconcile, self._watch.silence, "silence"),

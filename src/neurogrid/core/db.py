@@ -16,6 +16,8 @@ from typing import Any, cast
 from sqlalchemy import DateTime, Dialect, Executable, MetaData, String, event, make_url
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -91,6 +93,20 @@ def to_sqlite_time(moment: datetime) -> str:
 def from_sqlite_time(text: str) -> datetime:
     """Read what ``to_sqlite_time`` wrote."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+# SQLSTATE classes that say something of the server or the way to it, and nothing of the statement.
+_AWAY_CLASSES = ("08", "53", "57", "58")
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Tell whether ``error``, raised by a read or a transaction, says that the database does not answer now."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or is_away(error.orig)
+    if isinstance(error, OSError | TimeoutError | PoolTimeout):
+        return True
+    state = getattr(error, "sqlstate", None)
+    return isinstance(state, str) and state.startswith(_AWAY_CLASSES)
 
 
 class Database:

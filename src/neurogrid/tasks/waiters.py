@@ -55,15 +55,17 @@ class Waiters:
             for task in payload.decode(errors="replace").split():
                 self._ended(task)
 
-    async def run(self) -> None:
-        """Listen, and look up all awaited tasks in one query over and over; runs until cancelled."""
-        subscription = await self._bus.listen(ENDED, self._heard)
-        try:
-            while True:
-                alone = self._bus.shared and not self._bus.healthy
-                await asyncio.sleep(self._settings.waiter_poll_alone if alone else self._settings.waiter_poll)
-                if self._waiting:
-                    for task in await self._store.finished(list(self._waiting)):
-                        self._ended(task)
-        finally:
-            await subscription.close()
+    async def start(self) -> None:
+        """Listen to what other processes end."""
+        await self._bus.listen(ENDED, self._heard)
+
+    def interval(self) -> float:
+        """Return the seconds until the next look."""
+        alone = self._bus.shared and not self._bus.healthy
+        return self._settings.waiter_poll_alone if alone else self._settings.waiter_poll
+
+    async def look(self) -> None:
+        """Look up all awaited tasks in one query."""
+        if self._waiting:
+            for task in await self._store.finished(list(self._waiting)):
+                self._ended(task)

@@ -11,8 +11,9 @@ from asgi_correlation_id import CorrelationIdMiddleware, correlation_id
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from neurogrid.core.db import is_away
 from neurogrid.core.http.body import BodyLimit
-from neurogrid.core.http.problems import internal_error
+from neurogrid.core.http.problems import database_away, internal_error
 from neurogrid.core.ids import new_id
 from neurogrid.core.settings import TaskSettings
 
@@ -61,9 +62,13 @@ class AccessLog:
         exchange = _Exchange(send)
         try:
             await self._app(scope, receive, exchange.send)
-        except Exception:  # the edge: beyond it a client would get no problem and no request id
+        except Exception as error:  # the edge: beyond it a client would get no problem and no request id
             if exchange.status:
                 raise  # too late for an answer; the server logs it and cuts the connection
+            if is_away(error):
+                log.warning("database.away", method=scope["method"], path=scope["path"], error=repr(error))
+                await database_away()(scope, receive, exchange.send)
+                return
             log.exception("request_failed", method=scope["method"], path=scope["path"])
             await internal_error()(scope, receive, exchange.send)
         finally:

@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
-from neurogrid.core.errors import FieldError, GridError, Invalid, TooLarge
+from neurogrid.core.errors import FieldError, GridError, Invalid, TooLarge, Unavailable
 from neurogrid.core.http.fields import field_errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -84,6 +84,11 @@ def internal_error() -> ProblemResponse:
         GridError.title,
         "Something went wrong on our side. The request id leads to the cause in the server's log.",
     )
+
+
+def database_away() -> ProblemResponse:
+    """Return the answer to a request that needed to read from a database that does not answer."""
+    return _of_grid_error(Unavailable("The database is away. Try again in a moment.", retry_after=5))
 
 
 async def _answer(connection: Any, error: Exception) -> Any:
