@@ -21,7 +21,7 @@ from neurogrid.protocol.events import (
     running,
 )
 from neurogrid.queue import eventdata
-from neurogrid.queue.ops import Canceled, Claimed, Finish, Finished, Insert, Inserted, Requeued
+from neurogrid.queue.ops import Canceled, Claimed, Expired, Finish, Finished, Insert, Inserted, Requeued
 from neurogrid.queue.policy import Status
 
 HINT_DELAY = 0.01
@@ -62,7 +62,7 @@ class StateEvents:
         )
 
     def requeued(self, answer: Requeued) -> None:
-        """Say that a task is tried again, or that its charges are used up."""
+        """Say that a task is tried again or replayed, or that its charges are used up."""
         dead = answer.status is Status.FAILED
         kind = EventType.FAILED if dead else EventType.RETRYING
         self._emit(answer.owner, answer.task, opening(answer.attempt), kind, answer.data, answer.at)
@@ -71,6 +71,11 @@ class StateEvents:
         """Say that a task was cancelled."""
         identifier = opening(answer.attempt)
         self._emit(answer.owner, answer.task, identifier, EventType.CANCELED, eventdata.CANCELED, answer.at)
+
+    def expired(self, answer: Expired) -> None:
+        """Say that a task missed its deadline."""
+        identifier = opening(answer.attempt)
+        self._emit(answer.owner, answer.task, identifier, EventType.FAILED, eventdata.EXPIRED, answer.at)
 
     def finished(self, op: Finish, answer: Finished) -> None:
         """Say how a task ended."""

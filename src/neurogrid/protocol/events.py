@@ -1,7 +1,7 @@
 """The live event: its id, its envelope, and the rule that says which event may follow which (R21, R22).
 
 An event id is ``<attempt>-<seq>``: ``0-1`` queued; for attempt n ``n-0`` the transition that opened it
-(retrying, handed back, cancelled), ``n-1`` running, ``n-2…`` allotted by the node; the final event is the
+(retrying, handed back, replayed, cancelled, past its deadline), ``n-1`` running, ``n-2…`` allotted by the node; the final event is the
 node's last + 1. Ids of one task are ordered, and a subscriber applies only the next one or the opening of
 a later attempt, so that a gap can never pass unnoticed.
 """

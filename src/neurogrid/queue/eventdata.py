@@ -14,6 +14,9 @@ from neurogrid.queue.ops import Finish, Insert, Requeue
 from neurogrid.queue.policy import Priority, Status
 
 CANCELED = '{"status":"canceled"}'
+DEADLINE_EXCEEDED = '{"code":"deadline_exceeded","message":"The deadline passed before the task was done."}'
+EXPIRED = f'{{"status":"failed","reason":"deadline","error":{DEADLINE_EXCEEDED},"dead_letter":false}}'
+REPLAYED = '{"status":"queued","reason":"replayed"}'
 
 
 def usage_json(usage: Usage) -> dict[str, float]:

@@ -20,16 +20,20 @@ from neurogrid.core.errors import OutcomeUnknown, Unavailable
 from neurogrid.queue.ops import (
     Answer,
     Batch,
+    Bill,
     Cancel,
     Canceled,
     Claimed,
     Evict,
+    Expire,
+    Expired,
     Finish,
     Finished,
     Insert,
     Inserted,
     Op,
     Renew,
+    Replay,
     Requeue,
     Requeued,
     Want,
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-ORDER: tuple[type[Op], ...] = (Renew, Finish, Requeue, Evict, Cancel, Want, Insert)
+ORDER: tuple[type[Op], ...] = (Renew, Finish, Requeue, Evict, Cancel, Expire, Bill, Replay, Want, Insert)
 RECONNECT_DELAYS = (0.05, 0.1, 0.2, 0.5)
 BUSY_WAIT = 1.0
 """Seconds of expected waiting above which new tasks are refused (R12)."""
@@ -153,13 +157,15 @@ class Journal:
     @overload
     async def execute(self, op: Finish, *, patient: bool = False) -> Finished | None: ...
     @overload
-    async def execute(self, op: Requeue, *, patient: bool = False) -> Requeued | None: ...
+    async def execute(self, op: Requeue | Replay, *, patient: bool = False) -> Requeued | None: ...
     @overload
     async def execute(self, op: Cancel, *, patient: bool = False) -> Canceled | None: ...
     @overload
+    async def execute(self, op: Expire, *, patient: bool = False) -> Expired | None: ...
+    @overload
     async def execute(self, op: Want, *, patient: bool = False) -> Claimed | None: ...
     @overload
-    async def execute(self, op: Renew | Evict, *, patient: bool = False) -> bool | None: ...
+    async def execute(self, op: Renew | Evict | Bill, *, patient: bool = False) -> bool | None: ...
     async def execute(self, op: Op, *, patient: bool = False) -> Answer:
         """Write one row and return what became of it, after the commit.
 

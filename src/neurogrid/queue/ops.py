@@ -114,6 +114,38 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Expire:
+    """Fail a task whose deadline has passed, by the database's clock, wherever it stands. Answers ``Expired``."""
+
+    task: str
+    write_id: str = field(default_factory=new_id)
+
+    size = ROW_OVERHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Set what a stopped attempt had used, once; ``attempt`` is the one its end opened (R26). Answers ``True``."""
+
+    task: str
+    attempt: int
+    usage: Usage
+
+    size = ROW_OVERHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Queue a failed or cancelled task of ``owner`` anew, with nothing charged (R1). Answers ``Requeued``."""
+
+    task: str
+    owner: str
+    write_id: str = field(default_factory=new_id)
+
+    size = ROW_OVERHEAD
+
+
+@dataclass(frozen=True, slots=True)
 class Want:
     """One free slot for one lane, on one node. Answers ``Claimed``, or ``None`` when the lane is empty.
 
@@ -163,7 +195,7 @@ class Insert:
         return ROW_OVERHEAD + len(self.input) + len(self.parameters) + len(self.metadata or "")
 
 
-Op = Renew | Finish | Requeue | Evict | Cancel | Want | Insert
+Op = Renew | Finish | Requeue | Evict | Cancel | Expire | Bill | Replay | Want | Insert
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +228,17 @@ class Requeued:
 @dataclass(frozen=True, slots=True)
 class Canceled:
     """A cancelled task; ``attempt`` is the new one, ``session`` the one that was running it."""
+
+    task: str
+    owner: str
+    attempt: int
+    session: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A task that missed its deadline; ``attempt`` is the new one, ``session`` the one that was running it."""
 
     task: str
     owner: str
@@ -247,6 +290,9 @@ class Batch:
     requeues: list[Requeue] = field(default_factory=list)
     evicts: list[Evict] = field(default_factory=list)
     cancels: list[Cancel] = field(default_factory=list)
+    expires: list[Expire] = field(default_factory=list)
+    bills: list[Bill] = field(default_factory=list)
+    replays: list[Replay] = field(default_factory=list)
     wants: list[Want] = field(default_factory=list)
     inserts: list[Insert] = field(default_factory=list)
 
@@ -258,8 +304,9 @@ class Batch:
     def lists(self) -> tuple[Sequence[Op], ...]:
         """Return the lists in the order of execution."""
         return (
-            self.renews, self.finishes, self.requeues, self.evicts, self.cancels, self.wants, self.inserts,
+            self.renews, self.finishes, self.requeues, self.evicts, self.cancels, self.expires, self.bills,
+            self.replays, self.wants, self.inserts,
         )  # fmt: skip
 
 
-Answer = bool | Finished | Requeued | Canceled | Claimed | Inserted | None
+Answer = bool | Finished | Requeued | Canceled | Expired | Claimed | Inserted | None

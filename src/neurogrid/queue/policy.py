@@ -88,11 +88,13 @@ class Again:
     status: Status
     charge: Charge
     delay: float = 0.0
+    late: bool = False
+    """No further attempt could begin before the deadline."""
 
     @property
     def dead(self) -> bool:
         """Whether the task has used up its charges."""
-        return self.status is Status.FAILED
+        return self.status is Status.FAILED and not self.late
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +105,27 @@ class RetryPolicy:
     longest: float = 300.0
     max_losses: int = 5
 
-    def after(self, charge: Charge, charges: Charges, *, jitter: float | None = None) -> Again:
+    def after(
+        self, charge: Charge, charges: Charges, *, left: float | None = None, jitter: float | None = None
+    ) -> Again:
         """Say where a task goes after an attempt charged with ``charge``.
 
-        ``jitter`` in [0, 1) replaces the random one.
+        ``left`` are the seconds before its deadline; an error that leaves no time for another attempt ends
+        the task at once. ``jitter`` in [0, 1) replaces the random one.
         """
         if charge is Charge.NONE:
             return Again(Status.QUEUED, charge)
         if charge is Charge.LOSS:
             dead = charges.losses + 1 >= self.max_losses
             return Again(Status.FAILED if dead else Status.QUEUED, charge)
+        if left is not None and left <= 0:
+            return Again(Status.FAILED, charge, late=True)
         if charges.errors + 1 >= charges.max_attempts:
             return Again(Status.FAILED, charge)
         share = 0.5 + (random.random() if jitter is None else jitter) / 2  # noqa: S311 - no secret
         delay = min(self.base * 2.0**charges.errors, self.longest) * share
+        if left is not None and delay >= left:
+            return Again(Status.FAILED, charge, late=True)
         return Again(Status.WAITING, charge, delay)
 
 

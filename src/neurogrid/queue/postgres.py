@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import asyncpg
 from sqlalchemy.engine import URL
 
-from neurogrid.queue import eventdata, statements
+from neurogrid.queue import eventdata, postgres_moves, statements
 from neurogrid.queue.ops import (
     Answer,
     Batch,
@@ -123,6 +123,9 @@ class PostgresWriter:
             await _requeue(connection, batch.requeues, repeat=repeat),
             await _evict(connection, batch.evicts),
             await _cancel(connection, batch.cancels, repeat=repeat),
+            await postgres_moves.expire(connection, batch.expires, repeat=repeat),
+            await postgres_moves.bill(connection, batch.bills),
+            await postgres_moves.replay(connection, batch.replays, repeat=repeat),
             await _claim(connection, batch.wants, repeat=repeat),
             await _insert(connection, batch.inserts, repeat=repeat),
         )

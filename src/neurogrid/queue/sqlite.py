@@ -31,6 +31,7 @@ from neurogrid.queue.ops import (
     Want,
 )
 from neurogrid.queue.policy import Charge, Status
+from neurogrid.queue.sqlite_moves import Moves
 from neurogrid.queue.writer import ConnectionLost, RowRejected, Transient
 
 EVENT = (
@@ -184,7 +185,7 @@ def _roll_back(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-class _Transaction:
+class _Transaction(Moves):
     """The rows of one batch, one after the other; all share one moment and one transaction number."""
 
     def __init__(self, connection: sqlite3.Connection, xid: int) -> None:
@@ -200,6 +201,9 @@ class _Transaction:
             [self._requeue(op) for op in batch.requeues],
             [self._evict(op) for op in batch.evicts],
             [self._cancel(op) for op in batch.cancels],
+            [self._expire(op) for op in batch.expires],
+            [self._bill(op) for op in batch.bills],
+            [self._replay(op) for op in batch.replays],
             [self._claim(op) for op in batch.wants],
             [self._insert(op) for op in batch.inserts],
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
@@ -19,6 +19,7 @@ from neurogrid.queue.ops import Guard, Requeue, SessionRef
 from neurogrid.queue.policy import Charge, Charges, RetryPolicy
 from neurogrid.queue.tables import Lane, NodeSession, Task
 
+OVERDUE_LIMIT = 1000
 PROMOTE_LIMIT = 1000
 SWEEP_LIMIT = 1000
 
@@ -34,6 +35,7 @@ class Held:
     model: str
     owner: str
     charges: Charges
+    deadline: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,12 @@ class Upkeep:
         async with self._database.transaction() as transaction:
             return sorted(set((await transaction.execute(statement)).scalars()))
 
+    async def overdue(self) -> list[str]:
+        """Return unfinished tasks whose deadline has passed."""
+        live = Task.status.in_(("queued", "waiting", "running"))
+        late = select(Task.id).where(live, Task.deadline <= self._clock()).order_by(Task.deadline)
+        return [row["id"] for row in await self._database.all(late.limit(OVERDUE_LIMIT))]
+
     async def know_lane(self, lane: LaneInfo) -> None:
         """Remember a lane with requirements, so that every gateway learns of it."""
         insert = sqlite.insert if self._database.sqlite else postgresql.insert
@@ -188,6 +196,7 @@ _HELD = select(
     Task.errors,
     Task.losses,
     Task.max_attempts,
+    Task.deadline,
 )
 
 
@@ -200,4 +209,5 @@ def _held(row: Any) -> Held:
         row["model"],
         row["owner_id"],
         Charges(row["errors"], row["losses"], row["max_attempts"]),
+        row["deadline"],
     )
