@@ -33,6 +33,7 @@ from neurogrid.streams.hub import Hub
 from neurogrid.tasks.records import TaskRecords
 from neurogrid.tasks.service import TaskService
 from neurogrid.tasks.store import TaskStore
+from neurogrid.tasks.submission import Submissions
 from neurogrid.tasks.waiters import Waiters
 
 log = structlog.get_logger(__name__)
@@ -49,9 +50,7 @@ class Gateway:
         """Put the parts together; nothing is opened."""
         self.settings = settings
         self.id = new_id()
-        policy = RetryPolicy(
-            settings.tasks.retry_base, settings.tasks.retry_max, settings.tasks.max_losses
-        )
+        policy = RetryPolicy(settings.tasks.retry_base, settings.tasks.retry_max, settings.tasks.max_losses)
         redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
         self._background = Background()
         self._database = Database(settings.effective_database_url)
@@ -65,9 +64,7 @@ class Gateway:
         self.nodes = NodeService(
             nodes, self._views, settings.tasks.default_model, lambda node: self._orders.announce(node)
         )
-        self._dispatcher = Dispatcher(
-            self._journal, self._upkeep, self._bus, self._states, settings.grid
-        )
+        self._dispatcher = Dispatcher(self._journal, self._upkeep, self._bus, self._states, settings.grid)
         self._watch = Watch(self._dispatcher, policy)
         sessions = Sessions(self._database)
         parting = Parting(self._dispatcher, sessions)
@@ -81,9 +78,10 @@ class Gateway:
         store = TaskStore(self._database)
         self._waiters = Waiters(self._bus, self._states, store, settings.live)
         self.auth = AuthService(self._database)
-        self._tasks = TaskService(
+        self._submissions = Submissions(
             self._journal, store, self._states, self.nodes, self._dispatcher, self._waiters, settings.tasks
         )
+        self._tasks = TaskService(self._journal, store, self._states, self._dispatcher)
         self._hub = Hub(
             self._bus, TaskRecords(store), settings.live, recheck=self.auth.recheck, stats=self._statistics
         )
@@ -94,6 +92,7 @@ class Gateway:
         return {
             "auth": self.auth,
             "tasks": self._tasks,
+            "submissions": self._submissions,
             "nodes": self.nodes,
             "join_tokens": self.join_tokens,
             "gate": self.gate,
@@ -125,6 +124,7 @@ class Gateway:
             (grid.sweep, self._watch.sweep, "sweep"),
             (grid.orphan_sweep, self._watch.sweep_orphans, "sweep_orphans"),
             (grid.poll, self._watch.promote, "promote"),
+            (grid.reconcile, self._watch.sync_clocks, "clocks"),
             (SEEN_INTERVAL, self._note_seen, "nodes_seen"),
         ):
             self._background.every(lambda seconds=seconds: seconds, work, name)  # type: ignore[misc]

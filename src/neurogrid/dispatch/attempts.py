@@ -25,6 +25,7 @@ from neurogrid.protocol.messages import (
     Snapshot,
     TaskEvent,
     TaskProgress,
+    Usage,
 )
 from neurogrid.queue.journal import RowRefused
 from neurogrid.queue.ops import Finish, Finished, Requeue
@@ -98,9 +99,18 @@ class Attempts:
             running = None
         if running is not None:
             connection.end(running)
+            self._correct(running, message.usage)
         connection.settling.add(key)
         self._dispatcher.poke()
         self._dispatcher.background.spawn(self._settle(connection, message, running), "dispatch.settle")
+
+    def _correct(self, running: Running, usage: Usage) -> None:
+        """Charge or give back what the attempt cost more or less than estimated."""
+        if running.cost is not None:
+            actual = float(usage.prompt_tokens + usage.completion_tokens)
+            self._dispatcher.clock.settled(
+                running.owner, running.lane, running.priority, running.cost, actual
+            )
 
     async def _settle(
         self, connection: NodeConnection, message: Result | Error, running: Running | None

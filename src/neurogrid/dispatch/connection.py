@@ -50,6 +50,9 @@ class Running:
     lane: str
     model: str
     charges: Charges
+    priority: int = 1
+    cost: float | None = None
+    """What its owner was charged; unknown for an attempt that another gateway began."""
     since: float = field(default_factory=time.monotonic)
     sign_at: float = field(default_factory=time.monotonic)
     last_seq: int = FIRST_NODE_SEQ - 1

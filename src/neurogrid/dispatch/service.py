@@ -12,6 +12,7 @@ import structlog
 from neurogrid.core.background import Background
 from neurogrid.core.settings import GridSettings
 from neurogrid.dispatch.connection import NodeConnection, Running
+from neurogrid.dispatch.fairness import FairClock
 from neurogrid.dispatch.lanes import Lanes
 from neurogrid.dispatch.policy import LaneSpec, choose
 from neurogrid.events.bus import Bus
@@ -57,6 +58,7 @@ class Dispatcher:
         self.settings = settings
         self.background = Background()
         self.lanes = Lanes(upkeep)
+        self.clock = FairClock()
         self.connections: dict[str, NodeConnection] = {}
         self._bus = bus
         self._work = asyncio.Event()
@@ -68,6 +70,10 @@ class Dispatcher:
     async def lane(self, model: str, requires: dict[str, str]) -> str:
         """Return the lane of tasks for ``model`` that require these labels."""
         return await self.lanes.lane(model, requires)
+
+    def price(self, owner: str, lane: str, priority: int, cost: float) -> tuple[float, float]:
+        """Return what a task costs its owner after corrections, and the virtual time of its queue (R17)."""
+        return self.clock.price(owner, lane, priority, cost)
 
     def reserve(self, lane: str) -> SessionRef | None:
         """Hold a free slot for a task about to be inserted, unless others wait for it already (R17)."""
@@ -101,7 +107,12 @@ class Dispatcher:
                 op.deadline,
                 answer.created_at,
                 op.session.id,
+                op.priority,
+                answer.rank,
+                op.cost,
+                op.weight,
             )
+            self.clock.served(op.lane, op.priority, answer.rank)
             self._start(connection, claimed, time.monotonic())
         else:
             self.arrived(op.lane)
@@ -178,7 +189,8 @@ class Dispatcher:
 
     async def _claim(self, connection: NodeConnection, spec: LaneSpec) -> None:
         started, seen = time.monotonic(), self.lanes.hints
-        want = Want(spec.lane, connection.session)
+        floors, aged = self.clock.floors(spec.lane), self.clock.aged()
+        want = Want(spec.lane, connection.session, floors, aged)
         try:
             claimed = await self.journal.execute(want, patient=True)
         finally:
@@ -187,6 +199,7 @@ class Dispatcher:
             self.lanes.cool(spec.lane, seen)
             return
         self.lanes.found(spec.lane)
+        self.clock.served(spec.lane, claimed.priority, claimed.rank)
         self.states.claimed(claimed, connection.name)
         self._start(connection, claimed, started)
         self.poke()
@@ -194,7 +207,16 @@ class Dispatcher:
     def _start(self, connection: NodeConnection | None, claimed: Claimed, since: float) -> None:
         """Hand a committed attempt to its node."""
         charges = Charges(claimed.errors, claimed.losses, claimed.max_attempts)
-        running = Running(claimed.task, claimed.attempt, claimed.owner, claimed.lane, claimed.model, charges)
+        running = Running(
+            claimed.task,
+            claimed.attempt,
+            claimed.owner,
+            claimed.lane,
+            claimed.model,
+            charges,
+            priority=claimed.priority,
+            cost=claimed.cost,
+        )
         current = connection is not None and self.connections.get(claimed.session) is connection
         if connection is None or not current or not connection.connected:
             # It left in the meantime. Should it come back first, it will not know the task (R7).

@@ -157,6 +157,11 @@ class Watch:
         for lane in await self._dispatcher.upkeep.promote():
             self._dispatcher.arrived(lane)
 
+    async def sync_clocks(self) -> None:
+        """Share the virtual times of the lanes with the other gateways (R17)."""
+        dispatcher = self._dispatcher
+        dispatcher.clock.merge(await dispatcher.upkeep.sync_clocks(dispatcher.clock.take_changes()))
+
     async def poll(self) -> None:
         """Try a claim on every lane the connected nodes serve (R18)."""
         dispatcher = self._dispatcher

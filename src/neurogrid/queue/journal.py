@@ -24,6 +24,7 @@ from neurogrid.queue.ops import (
     Cancel,
     Canceled,
     Claimed,
+    Duplicate,
     Evict,
     Expire,
     Expired,
@@ -153,7 +154,7 @@ class Journal:
         await self._writer.close()
 
     @overload
-    async def execute(self, op: Insert, *, patient: bool = False) -> Inserted: ...
+    async def execute(self, op: Insert, *, patient: bool = False) -> Inserted | Duplicate: ...
     @overload
     async def execute(self, op: Finish, *, patient: bool = False) -> Finished | None: ...
     @overload

@@ -163,8 +163,20 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
+class Idempotency:
+    """What makes a submission happen once: the owner's key, and the hash of what was asked for (R19)."""
+
+    key: str
+    body_hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Insert:
-    """A new task. With ``session`` it asks for the fast path (R17). Answers ``Inserted``."""
+    """A new task. With ``session`` it asks for the fast path (R17).
+
+    Answers ``Inserted``, or ``Duplicate`` when its idempotency key stands for a task already. Of two rows with
+    one key only one may be in a batch: callers take turns.
+    """
 
     id: str
     owner: str
@@ -187,6 +199,7 @@ class Insert:
     present: float = 0.0
     """The virtual time of the lane and class, as this gateway knows it (R17)."""
     session: SessionRef | None = None
+    once: Idempotency | None = None
     write_id: str = field(default_factory=new_id)
 
     @property
@@ -281,6 +294,14 @@ class Inserted:
     rank: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The task that an idempotency key stands for, and the hash of what was asked for then."""
+
+    task: str
+    body_hash: str
+
+
 @dataclass(slots=True)
 class Batch:
     """What one transaction does, in this order, so that renewals never wait behind bulk (R12)."""
@@ -309,4 +330,4 @@ class Batch:
         )  # fmt: skip
 
 
-Answer = bool | Finished | Requeued | Canceled | Expired | Claimed | Inserted | None
+Answer = bool | Finished | Requeued | Canceled | Expired | Claimed | Inserted | Duplicate | None

@@ -15,6 +15,7 @@ from neurogrid.queue.ops import (
     Cancel,
     Canceled,
     Claimed,
+    Duplicate,
     Evict,
     Finish,
     Finished,
@@ -267,7 +268,8 @@ def _insert_row(op: Insert) -> tuple[Any, ...]:
         op.present, op.input, op.parameters,
         op.requires, op.metadata, op.input_hash, op.deterministic, op.on_disconnect, op.timeout_s,
         op.deadline, op.max_attempts, session and session.id, session and session.gen,
-        session and session.node, op.write_id, eventdata.queued(op),
+        session and session.node, op.write_id, eventdata.queued(op), op.once and op.once.key,
+        op.once and op.once.body_hash,
     )  # fmt: skip
 
 
@@ -281,5 +283,16 @@ async def _insert(
     if len(found) < len(ops) or repeat:
         keys = _columns([(op.id, op.write_id) for op in ops])
         found += await connection.fetch(statements.INSERTED_BEFORE, *keys)
-    done = {row[0]: Inserted(row[0], Status(row[1]), *row[2:]) for row in found}
+    done: dict[str, Answer] = {row[0]: Inserted(row[0], Status(row[1]), *row[2:]) for row in found}
+    if len(done) < len(ops):
+        done |= await _duplicates(connection, [op for op in ops if op.id not in done])
     return [done[op.id] for op in ops]
+
+
+async def _duplicates(connection: asyncpg.Connection[Any], ops: Sequence[Insert]) -> dict[str, Answer]:
+    pairs = _columns([(op.owner, op.once and op.once.key) for op in ops])
+    known = {
+        (owner, key): Duplicate(task, body_hash)
+        for owner, key, task, body_hash in await connection.fetch(statements.KEYS, *pairs)
+    }
+    return {op.id: known[op.owner, op.once.key] for op in ops if op.once is not None}

@@ -20,6 +20,7 @@ from neurogrid.queue.ops import (
     Cancel,
     Canceled,
     Claimed,
+    Duplicate,
     Evict,
     Finish,
     Finished,
@@ -92,6 +93,14 @@ FAST = """
 SELECT NOT EXISTS (SELECT 1 FROM tasks WHERE status = 'queued' AND lane = ?1)
     AND EXISTS (SELECT 1 FROM node_sessions WHERE id = ?2 AND gen = ?3 AND lease_until > ?4)
 """
+KEY = """
+INSERT INTO idempotency_keys (owner_id, key, body_hash, task_id, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (owner_id, key) DO UPDATE SET
+    body_hash = excluded.body_hash, task_id = excluded.task_id, expires_at = excluded.expires_at
+WHERE expires_at < ?6
+RETURNING task_id
+"""
+KNOWN_KEY = "SELECT task_id, body_hash FROM idempotency_keys WHERE owner_id = ? AND key = ?"
 INSERT = """
 INSERT INTO tasks (
     id, owner_id, status, lane, model, model_version, class, rank, cost, weight, input, parameters, requires,
@@ -101,6 +110,7 @@ INSERT INTO tasks (
 VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,1,0,0,0,?,?,?,0,0,0,0,?,?)
 """
 
+KEY_SECONDS = 24 * 3600.0
 REJECTED = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
@@ -277,6 +287,11 @@ class _Transaction(Moves):
         )  # fmt: skip
 
     def _insert(self, op: Insert) -> Answer:
+        if op.once is not None:
+            expires = self._later(KEY_SECONDS)
+            new = (op.owner, op.once.key, op.once.body_hash, op.id, expires, self._at)
+            if self._one(KEY, *new) is None:
+                return Duplicate(*self._execute(KNOWN_KEY, (op.owner, op.once.key)).fetchone())
         session = op.session
         fast = session is not None and bool(
             self._one(FAST, op.lane, session.id, session.gen, self._at)[0]  # type: ignore[index]

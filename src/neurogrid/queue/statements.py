@@ -169,6 +169,7 @@ INSERT_COLUMNS = (
     ("metadata", "text"), ("input_hash", "text"), ("deterministic", "bool"), ("on_disconnect", "text"),
     ("timeout_s", "float8"), ("deadline", "timestamptz"), ("max_attempts", "int2"),
     ("session_id", "uuid"), ("gen", "int"), ("node", "text"), ("write_id", "uuid"), ("data", "text"),
+    ("key", "text"), ("body_hash", "text"),
 )  # fmt: skip
 _ARRAYS = ", ".join(f"${i}::{type_}[]" for i, (_, type_) in enumerate(INSERT_COLUMNS, 1))
 _NAMES = ", ".join(name for name, _ in INSERT_COLUMNS)
@@ -187,6 +188,14 @@ WITH d AS (
         WHERE t.owner_id = o.owner_id AND t.lane = o.lane AND t.class = o.class
             AND t.status IN ('queued', 'waiting', 'running'))) AS rank
     FROM (SELECT owner_id, lane, class, max(present) AS present FROM d GROUP BY owner_id, lane, class) o
+), keys AS (
+    INSERT INTO idempotency_keys AS k (owner_id, key, body_hash, task_id, expires_at)
+    SELECT owner_id, key, body_hash, id, at + interval '24 hours' FROM d
+    WHERE key IS NOT NULL ORDER BY owner_id, key
+    ON CONFLICT (owner_id, key) DO UPDATE SET
+        body_hash = excluded.body_hash, task_id = excluded.task_id, expires_at = excluded.expires_at
+    WHERE k.expires_at < clock_timestamp()
+    RETURNING task_id
 ), ins AS (
     INSERT INTO tasks (
         id, owner_id, status, lane, model, model_version, class, rank, cost, weight, input, parameters,
@@ -199,6 +208,7 @@ WITH d AS (
         CASE WHEN fast THEN session_id END, CASE WHEN fast THEN node END, write_id, false, 0, 0, 0, at,
         CASE WHEN fast THEN at END
     FROM d JOIN last USING (owner_id, lane, class)
+    WHERE key IS NULL OR id IN (SELECT task_id FROM keys)
     ON CONFLICT (id) DO NOTHING
     RETURNING id, owner_id, status, created_at, node, rank
 ), ev AS (
@@ -218,6 +228,11 @@ SELECT id::text,
        CASE WHEN status = 'running' AND write_id = w THEN 'running' ELSE 'queued' END AS status,
        created_at, rank
 FROM tasks JOIN unnest($1::uuid[], $2::uuid[]) AS d(i, w) ON id = i
+"""
+
+KEYS = """
+SELECT owner_id::text, key, task_id::text, body_hash
+FROM idempotency_keys JOIN unnest($1::uuid[], $2::text[]) AS d(o, k) ON owner_id = o AND key = k
 """
 
 FINISHED_BEFORE = """

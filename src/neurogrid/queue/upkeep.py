@@ -5,7 +5,7 @@ Reads are plain; whatever changes a task goes through the journal and is decided
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from neurogrid.core.db import Database, UtcDateTime
 from neurogrid.core.ids import new_id, now
 from neurogrid.queue.ops import Guard, Requeue, SessionRef
 from neurogrid.queue.policy import Charge, Charges, RetryPolicy
-from neurogrid.queue.tables import Lane, NodeSession, Task
+from neurogrid.queue.tables import Lane, LaneClock, NodeSession, Task
 
 OVERDUE_LIMIT = 1000
 PROMOTE_LIMIT = 1000
@@ -165,6 +165,27 @@ class Upkeep:
         )
         async with self._database.transaction() as transaction:
             return sorted(set((await transaction.execute(statement)).scalars()))
+
+    async def sync_clocks(self, changed: Mapping[tuple[str, int], float]) -> dict[tuple[str, int], float]:
+        """Bring virtual times forward that moved here, and return those of all lanes and classes (R17)."""
+        if changed:
+            insert = sqlite.insert if self._database.sqlite else postgresql.insert
+            rows = [
+                {"lane": lane, "class": priority, "rank": rank}
+                for (lane, priority), rank in sorted(changed.items())
+            ]
+            statement = insert(LaneClock).values(rows)
+            later = statement.excluded.rank > LaneClock.rank
+            async with self._database.transaction() as transaction:
+                await transaction.execute(
+                    statement.on_conflict_do_update(
+                        index_elements=[LaneClock.lane, LaneClock.class_],
+                        set_={"rank": statement.excluded.rank},
+                        where=later,
+                    )
+                )
+        clocks = await self._database.all(select(LaneClock.lane, LaneClock.class_, LaneClock.rank))
+        return {(row["lane"], row["class"]): row["rank"] for row in clocks}
 
     async def overdue(self) -> list[str]:
         """Return unfinished tasks whose deadline has passed."""

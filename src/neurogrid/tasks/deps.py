@@ -12,6 +12,7 @@ from neurogrid.auth.deps import permitted
 from neurogrid.auth.policy import Identity, Permission
 from neurogrid.core.errors import BadRequest, FieldError
 from neurogrid.tasks.service import TaskService
+from neurogrid.tasks.submission import Submissions
 
 
 async def task_service(request: Request) -> TaskService:
@@ -19,12 +20,17 @@ async def task_service(request: Request) -> TaskService:
     return cast("TaskService", request.state.tasks)
 
 
+async def submission_service(request: Request) -> Submissions:
+    """Return the service of this process."""
+    return cast("Submissions", request.state.submissions)
+
+
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(?P<seconds>[^\s,;\"]*)", re.IGNORECASE)
 _MAX_DIGITS = 9
 
 
 async def preferred_wait(
-    tasks: Annotated[TaskService, Depends(task_service)],
+    submissions: Annotated[Submissions, Depends(submission_service)],
     prefer: Annotated[
         str | None,
         Header(
@@ -41,9 +47,27 @@ async def preferred_wait(
     if not (seconds.isascii() and seconds.isdigit() and len(seconds) <= _MAX_DIGITS):
         msg = "Prefer: wait=N takes a whole number of seconds."
         raise BadRequest(msg, errors=[FieldError("Prefer", msg)])
-    return min(float(seconds), tasks.max_wait)
+    return min(float(seconds), submissions.max_wait)
 
 
+async def idempotency_key(
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x21-\x7e]+$",
+            description="The same key and body within 24 hours give the same task again; another body is refused.",
+            examples=["8e03978e-40d5-43e8-bc93-6894a57f9324"],
+        ),
+    ] = None,
+) -> str | None:
+    """Return the key that makes a submission happen once."""
+    return idempotency_key
+
+
+Submit = Annotated[Submissions, Depends(submission_service)]
+Key = Annotated[str | None, Depends(idempotency_key)]
 Tasks = Annotated[TaskService, Depends(task_service)]
 Reader = Annotated[Identity, Depends(permitted(Permission.TASKS_READ))]
 Writer = Annotated[Identity, Depends(permitted(Permission.TASKS_WRITE))]

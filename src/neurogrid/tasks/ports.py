@@ -32,6 +32,9 @@ class Dispatching(Protocol):
     async def lane(self, model: str, requires: dict[str, str]) -> str:
         """Return the lane of tasks for ``model`` that require these labels; it is known from then on."""
 
+    def price(self, owner: str, lane: str, priority: int, cost: float) -> tuple[float, float]:
+        """Return what a task costs its owner after corrections, and the virtual time of its queue (R17)."""
+
     def reserve(self, lane: str) -> SessionRef | None:
         """Hold a free slot of a node of this gateway for a task about to be inserted (R17)."""
 

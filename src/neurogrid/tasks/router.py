@@ -8,7 +8,8 @@ from fastapi import APIRouter, Body, Path, Query, Response
 
 from neurogrid.core.http.body import StrictJSONRoute
 from neurogrid.core.http.openapi import problems
-from neurogrid.tasks.deps import Reader, Tasks, Wait, Writer
+from neurogrid.tasks.bulk import MAX_BULK_BODY, BulkAnswer, BulkSubmit
+from neurogrid.tasks.deps import Key, Reader, Submit, Tasks, Wait, Writer
 from neurogrid.tasks.schemas import (
     SUBMIT_EXAMPLES,
     ClientStatus,
@@ -32,28 +33,49 @@ router = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=StrictJSONRou
     response_model=TaskView,
     responses={
         200: {"model": TaskView, "description": "The task finished within `Prefer: wait`."},
-        **problems(400, 401, 403, 413, 415, 422, 429, 503),
+        **problems(400, 401, 403, 409, 413, 415, 422, 429, 503),
     },
 )
 async def submit_task(
     body: Annotated[TaskSubmit, Body(openapi_examples=SUBMIT_EXAMPLES)],
     actor: Writer,
-    tasks: Tasks,
+    submissions: Submit,
     wait: Wait,
+    key: Key,
 ) -> Response:
     """Submit an AI task.
 
     The answer is 202 as soon as the task is durable; `Location` leads to it. With `Prefer: wait=N` the answer
-    is 200 with the finished task if that takes no longer than N seconds, else 202 as before.
+    is 200 with the finished task if that takes no longer than N seconds, else 202 as before. With an
+    `Idempotency-Key` that was used before, the task of then is returned (`Idempotency-Replayed: true`).
     """
+    finished = None
+    headers = {}
     if wait is None:
-        submitted = await tasks.submit(actor, body)
-        return Response(submitted.body, 202, {"Location": f"/v1/tasks/{submitted.id}"}, JSON)
-    submitted, finished = await tasks.submit_and_wait(actor, body, wait)
-    headers = {"Location": f"/v1/tasks/{submitted.id}", "Preference-Applied": f"wait={wait:.0f}"}
+        submitted = await submissions.submit(actor, body, key=key)
+    else:
+        submitted, finished = await submissions.submit_and_wait(actor, body, wait, key=key)
+        headers["Preference-Applied"] = f"wait={wait:.0f}"
+    headers["Location"] = f"/v1/tasks/{submitted.id}"
+    if submitted.replayed:
+        headers["Idempotency-Replayed"] = "true"
     if finished is None:
         return Response(submitted.body, 202, headers, JSON)
     return Response(finished, 200, headers, JSON)
+
+
+@router.post(
+    "/bulk",
+    response_model=BulkAnswer,
+    max_body_size=MAX_BULK_BODY,
+    responses=problems(400, 401, 403, 413, 415, 422),
+)
+async def submit_bulk(body: BulkSubmit, actor: Writer, submissions: Submit) -> Response:
+    """Submit up to 1,000 tasks in one request; each is accepted or refused by itself.
+
+    The answers come in the order of the tasks. A task that names no priority gets `low`.
+    """
+    return Response(await submissions.submit_many(actor, body.parsed()), media_type=JSON)
 
 
 @router.get("", response_model=TaskPage, responses=problems(400, 401, 403, 422))
