@@ -19,7 +19,7 @@ from neurogrid.drill.grid import Grid
 from neurogrid.drill.harm.fate import Fate
 from neurogrid.drill.harm.plan import EVERYTHING, Deck, Family, schedule
 from neurogrid.drill.harm.scene import Scene, Tell
-from neurogrid.drill.load import TIMEOUT, Load
+from neurogrid.drill.load import RETRIES, TIMEOUT, Load
 from neurogrid.drill.patience import until
 from neurogrid.drill.report import Report
 from neurogrid.drill.rows import Rows
@@ -145,7 +145,7 @@ class Exercise:
             limits = httpx.Limits(max_connections=None)
             http = await stack.enter_async_context(httpx.AsyncClient(limits=limits, trust_env=False))
             clients = [
-                await stack.enter_async_context(AsyncClient(url, key, timeout=TIMEOUT, retries=0))
+                await stack.enter_async_context(AsyncClient(url, key, timeout=TIMEOUT, retries=RETRIES))
                 for url in urls
             ]
             yield clients, Followers(urls, http, key)

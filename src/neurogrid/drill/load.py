@@ -19,6 +19,8 @@ from neurogrid.drill.work import MAX_ATTEMPTS, End, draw
 
 TIMEOUT = 8.0
 """Seconds a client waits for an answer: longer than a gateway may take to say that it cannot."""
+RETRIES = 2
+"""How often a client tries again where the gateway says, or it is clear, that nothing was done."""
 CLIENTS = 40
 """Submissions under way at once, at most."""
 

@@ -94,6 +94,8 @@ def _existence(submission: Submission, rows: Sequence[TaskRow]) -> Iterator[Find
     ids = [row.id for row in rows]
     if submission.task is not None and submission.task not in ids:
         yield Finding(Kind.LOST, submission.task, "accepted, but not in the database")
+    if submission.refused is not None and ids:
+        yield Finding(Kind.LOST, ids[0], f"in the database, though its client was told: {submission.refused}")
     if len(ids) > 1:
         yield Finding(Kind.FINISHED_TWICE, ids[0], f"submitted once, accepted as {', '.join(ids)}")
 

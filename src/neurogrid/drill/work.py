@@ -36,17 +36,13 @@ class Work:
 
     def wrong(self, end: End) -> str | None:
         """Say what is wrong with the way this task ended, ``None`` when it had to end so."""
-        if self.model == FAIL and not self._passes:
+        if self.model == FAIL and self.input["times"] is None:
             code = (end.error or {}).get("code")
             as_told = end.status == "failed" and code == "debug_failure"
             return None if as_told else f"should have failed as told, but is {end}"
         if end.status != "completed":
             return f"should have completed, but is {end}"
         return None if self._right(end) else f"the output of {self.model} {self.input!r} is {end.output!r}"
-
-    @property
-    def _passes(self) -> bool:
-        return self.input["times"] is not None and self.input["retryable"]
 
     def _right(self, end: End) -> bool:
         if self.model == ECHO:
@@ -94,8 +90,9 @@ def _input(choose: random.Random, model: str, number: int) -> Any:
         if choose.random() < 0.4:
             return {"seconds": round(choose.uniform(0, 0.5), 3), "chunks": 0}
         return {"seconds": round(choose.uniform(0.2, LONGEST_STREAM), 3), "chunks": choose.randint(1, 40)}
-    times = choose.choice([1, 1, 2, None])
-    return {"message": f"failure {number}", "times": times, "retryable": choose.random() < 0.8}
+    if choose.random() < 0.2:
+        return {"message": f"failure {number}", "times": None, "retryable": False}
+    return {"message": f"failure {number}", "times": choose.choice([1, 1, 2, None]), "retryable": True}
 
 
 def _followers(choose: random.Random) -> tuple[str, ...]:
