@@ -17,7 +17,7 @@ from neurogrid.queue.journal import Journal
 from neurogrid.queue.ops import Cancel, Claimed, Finish, Renew, Requeue, Want
 from neurogrid.queue.policy import Charge, Status
 from tests.support.proxy import Proxy, proxy_to
-from tests.support.queue import insertion
+from tests.support.queue import accepts, insertion
 from tests.support.truth import EVENTS, TASKS, Truth
 from tests.support.until import PATIENCE
 
@@ -138,12 +138,11 @@ async def test_a_commit_nobody_answers_for(postgres: Truth, proxy: Proxy, postgr
 
 async def test_the_server_ends_our_connection(postgres: Truth, proxy: Proxy, journal: Journal) -> None:
     """R8: a backend terminated by its server, as at a restart, is an outage and no bad row."""
-    inserted = await journal.execute(insertion())
-    assert inserted.status is Status.QUEUED
+    assert await accepts(journal)
     kill = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'neurogrid-journal'"
     )
     await postgres.database.all(text(kill + " AND datname = current_database()"))
     op = insertion()
-    assert (await journal.execute(op)).status is Status.QUEUED
+    assert await accepts(journal, op)
     assert [id for id, _ in await postgres.history(op.id)] == ["0-1"]
