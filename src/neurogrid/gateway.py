@@ -11,6 +11,7 @@ from neurogrid.core.background import Background
 from neurogrid.core.db import Database
 from neurogrid.core.health import HealthChecks
 from neurogrid.core.ids import new_id
+from neurogrid.core.sabotage import Protection, switched_off
 from neurogrid.core.settings import Settings
 from neurogrid.dispatch.attach import NodeGate
 from neurogrid.dispatch.attempts import Attempts
@@ -40,6 +41,7 @@ log = structlog.get_logger(__name__)
 
 SEEN_INTERVAL = 5.0
 TOKEN_INTERVAL = 2.0
+SWEEP = "sweep"
 DRAIN_SECONDS = 2.0
 
 
@@ -50,12 +52,13 @@ class Gateway:
         """Put the parts together; nothing is opened."""
         self.settings = settings
         self.id = new_id()
+        self._off = switched_off(settings.env)
         policy = RetryPolicy(settings.tasks.retry_base, settings.tasks.retry_max, settings.tasks.max_losses)
         redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
         self._background = Background()
         self._database = Database(settings.effective_database_url)
         self._bus = make_bus(redis_url, settings.live)
-        self._journal = make_journal(self._database, settings.journal)
+        self._journal = make_journal(self._database, settings.journal, self._off)
         self._states = StateEvents(self._bus)
         self._upkeep = Upkeep(self._database, self.id, settings.grid.lease, policy)
         self._views = QueueViews(self._database)
@@ -83,7 +86,12 @@ class Gateway:
         )
         self._tasks = TaskService(self._journal, store, self._states, self._dispatcher)
         self._hub = Hub(
-            self._bus, TaskRecords(store), settings.live, recheck=self.auth.recheck, stats=self._statistics
+            self._bus,
+            TaskRecords(store),
+            settings.live,
+            recheck=self.auth.recheck,
+            stats=self._statistics,
+            resumes=self._off is not Protection.RESUME,
         )
         self._health = HealthChecks({"database": self._check_database}, {"redis": self._check_redis})
 
@@ -121,13 +129,14 @@ class Gateway:
             (grid.reconcile, self._watch.silence, "silence"),
             (grid.reconcile, self._orders.round, "node_orders"),
             (TOKEN_INTERVAL, self._orders.check_tokens, "node_tokens"),
-            (grid.sweep, self._watch.sweep, "sweep"),
+            (grid.sweep, self._watch.sweep, SWEEP),
             (grid.orphan_sweep, self._watch.sweep_orphans, "sweep_orphans"),
             (grid.poll, self._watch.promote, "promote"),
             (grid.reconcile, self._watch.sync_clocks, "clocks"),
             (SEEN_INTERVAL, self._note_seen, "nodes_seen"),
         ):
-            self._background.every(lambda seconds=seconds: seconds, work, name)  # type: ignore[misc]
+            if name != SWEEP or self._off is not Protection.LEASE:
+                self._background.every(lambda seconds=seconds: seconds, work, name)  # type: ignore[misc]
         self._background.every(self._poll_interval, self._watch.poll, "poll")
         log.info(
             "gateway.started",

@@ -72,8 +72,9 @@ _Row = Any
 class PostgresWriter:
     """One connection of its own; sessions and pools of the rest of the program do not touch it."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, *, fenced: bool = True) -> None:
         """Prepare to connect to ``url``."""
+        self._finish = statements.FINISH if fenced else statements.UNFENCED_FINISH
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._connection: asyncpg.Connection[Any] | None = None
 
@@ -120,7 +121,7 @@ class PostgresWriter:
     ) -> Sequence[Sequence[Answer]]:
         return (
             await _renew(connection, batch.renews),
-            await _finish(connection, batch.finishes, repeat=repeat),
+            await _finish(connection, batch.finishes, self._finish, repeat=repeat),
             await _requeue(connection, batch.requeues, repeat=repeat),
             await _evict(connection, batch.evicts),
             await _cancel(connection, batch.cancels, repeat=repeat),
@@ -157,12 +158,12 @@ def _finish_row(op: Finish) -> tuple[Any, ...]:
 
 
 async def _finish(
-    connection: asyncpg.Connection[Any], ops: Sequence[Finish], *, repeat: bool
+    connection: asyncpg.Connection[Any], ops: Sequence[Finish], statement: str, *, repeat: bool
 ) -> list[Answer]:
     if not ops:
         return []
     rows = [_finish_row(op) for op in _sorted(ops, lambda op: op.task)]
-    found = await connection.fetch(statements.FINISH, *_columns(rows))
+    found = await connection.fetch(statement, *_columns(rows))
     if repeat:
         keys = _columns([(op.task, op.write_id) for op in ops])
         found += await connection.fetch(statements.FINISHED_BEFORE, *keys)

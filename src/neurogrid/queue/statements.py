@@ -21,6 +21,7 @@ WHERE s.id = d.id AND s.gen = d.gen
 RETURNING s.id::text, s.gen
 """
 
+FENCE = f"t.attempt = d.attempt AND {STATUS} = 'running'"
 FINISH = f"""
 WITH d AS (
     SELECT * FROM unnest(
@@ -35,7 +36,7 @@ WITH d AS (
         prompt_tokens = d.prompt_tokens, completion_tokens = d.completion_tokens,
         compute_seconds = d.compute_seconds, session_id = NULL, write_id = d.write_id,
         finished_at = clock_timestamp()
-    FROM d WHERE t.id = d.id AND t.attempt = d.attempt AND {STATUS} = 'running'
+    FROM d WHERE t.id = d.id AND {FENCE}
     RETURNING t.id, t.owner_id, t.attempt, t.final_seq, t.status, t.node, t.started_at, t.finished_at,
         t.write_id, d.data
 ), ev AS (
@@ -45,6 +46,8 @@ WITH d AS (
 SELECT write_id::text, id::text, owner_id::text, attempt, final_seq, status, node, started_at, finished_at
 FROM upd
 """
+UNFENCED_FINISH = FINISH.replace(FENCE, "true")
+"""For the drill's self-test alone."""
 
 REQUEUE = f"""
 WITH d AS (

@@ -17,7 +17,7 @@ from neurogrid.auth.policy import Identity
 from neurogrid.core.errors import NotFound
 from neurogrid.core.settings import LiveSettings
 from neurogrid.events.bus import Bus, Subscription
-from neurogrid.protocol.events import EventId
+from neurogrid.protocol.events import START, EventId
 from neurogrid.streams.connection import Connection
 from neurogrid.streams.feed import Feed
 from neurogrid.streams.frames import Render, channel_event
@@ -54,13 +54,21 @@ class Hub:
     """Serves the live connections of this gateway."""
 
     def __init__(
-        self, bus: Bus, records: TaskRecords, live: LiveSettings, *, recheck: Recheck, stats: Stats
+        self,
+        bus: Bus,
+        records: TaskRecords,
+        live: LiveSettings,
+        *,
+        recheck: Recheck,
+        stats: Stats,
+        resumes: bool = True,
     ) -> None:
         self.live = live
         self._bus = bus
         self._records = records
         self._recheck = recheck
         self._stats = stats
+        self._resumes = resumes
         self._connections: set[Connection] = set()
         self._by_user: Counter[str] = Counter()
         self._feeds: dict[str, Feed] = {}
@@ -166,7 +174,7 @@ class Hub:
         feed = self._feeds.get(task_id)
         if feed is None:
             feed = self._feeds[task_id] = Feed(task_id, self._bus, self._records, self._spawn)
-        member = feed.join(connection, render, after)
+        member = feed.join(connection, render, after if self._resumes else START)
 
         def leave() -> None:
             feed.leave(member)
