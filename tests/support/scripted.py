@@ -17,6 +17,7 @@ from neurogrid.core.background import Background
 from neurogrid.core.ids import new_id
 from neurogrid.core.settings import GridSettings, Settings, TaskSettings
 from neurogrid.gateway import Gateway
+from neurogrid.nodes.policy import Scope
 from neurogrid.protocol.link import Link, LinkClosed, in_process_links
 from neurogrid.protocol.messages import (
     Assign,
@@ -65,6 +66,7 @@ class ScriptedNode:
     max_silence: float = 60.0
     session: str | None = None
     beating: bool = True
+    scope: Scope | None = None
     _link: Link | None = None
     _later: list[ToNode] = field(default_factory=list)
 
@@ -77,7 +79,7 @@ class ScriptedNode:
     ) -> Welcome:
         """Connect to a gateway, by default the first, and say what is in hand."""
         ours, theirs = in_process_links()
-        self.world.background.spawn((gateway or self.world.gateway).gate.serve(theirs), "node")
+        self.world.background.spawn((gateway or self.world.gateway).gate.serve(theirs, self.scope), "node")
         self._link, self._later = ours, []
         specs = [
             ModelSpec(name, "1", "test", slots=self.slots, max_silence=self.max_silence)
@@ -197,7 +199,7 @@ class World:
     async def submit(self, gateway: Gateway | None = None, **fields: Any) -> str:
         """Submit a task and return its id."""
         body = TaskSubmit(**{"model": "m", "input": "hi", **fields})
-        return (await (gateway or self.gateway)._tasks.submit(self.owner, body)).id
+        return (await (gateway or self.gateway)._submissions.submit(self.owner, body)).id
 
     async def cancel(self, task: str, gateway: Gateway | None = None) -> None:
         """Cancel a task."""
