@@ -14,7 +14,7 @@ from neurogrid.core.errors import OutcomeUnknown
 from neurogrid.core.settings import JournalSettings
 from neurogrid.queue.build import make_journal
 from neurogrid.queue.journal import Journal
-from neurogrid.queue.ops import Cancel, Claimed, Finish, Renew, Requeue, Want
+from neurogrid.queue.ops import Cancel, Claimed, Finish, Inserted, Renew, Requeue, Want
 from neurogrid.queue.policy import Charge, Status
 from tests.support.proxy import Proxy, proxy_to
 from tests.support.queue import accepts, insertion
@@ -50,6 +50,7 @@ async def cycle(journal: Journal, truth: Truth, tasks: int) -> None:
     async def live(index: int) -> None:
         op = insertion(lane=f"lane-{index % 3}")
         inserted = await journal.execute(op, patient=True)
+        assert isinstance(inserted, Inserted)
         assert inserted.status is Status.QUEUED
         claimed: Claimed | None = None
         while claimed is None:
