@@ -31,6 +31,7 @@ from neurogrid.queue.sessions import Sessions
 from neurogrid.queue.upkeep import Upkeep
 from neurogrid.queue.views import QueueViews
 from neurogrid.streams.hub import Hub
+from neurogrid.tasks.explain import Forecaster
 from neurogrid.tasks.records import TaskRecords
 from neurogrid.tasks.service import TaskService
 from neurogrid.tasks.store import TaskStore
@@ -84,6 +85,9 @@ class Gateway:
         self._submissions = Submissions(
             self._journal, store, self._states, self.nodes, self._dispatcher, self._waiters, settings.tasks
         )
+        self._forecaster = Forecaster(
+            store, self._views, self.nodes, self.nodes, self._dispatcher, settings.tasks
+        )
         self._tasks = TaskService(self._journal, store, self._states, self._dispatcher)
         self._hub = Hub(
             self._bus,
@@ -101,6 +105,7 @@ class Gateway:
             "auth": self.auth,
             "tasks": self._tasks,
             "submissions": self._submissions,
+            "forecaster": self._forecaster,
             "nodes": self.nodes,
             "join_tokens": self.join_tokens,
             "gate": self.gate,

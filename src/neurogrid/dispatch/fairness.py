@@ -48,7 +48,11 @@ class FairClock:
         charged = max(cost * LEAST_SHARE, cost + debt)
         if charged > cost + debt:
             self._owe(owner, lane, priority, cost + debt - charged)
-        return charged, self._served.get((lane, priority), 0.0)
+        return charged, self.present(lane, priority)
+
+    def present(self, lane: str, priority: int) -> float:
+        """Return the virtual time of a lane and class."""
+        return self._served.get((lane, priority), 0.0)
 
     def settled(self, owner: str, lane: str, priority: int, cost: float, actual: float) -> None:
         """Note what a task really cost, in the unit of its estimate."""

@@ -75,6 +75,10 @@ class Dispatcher:
         """Return what a task costs its owner after corrections, and the virtual time of its queue (R17)."""
         return self.clock.price(owner, lane, priority, cost)
 
+    def present(self, lane: str, priority: int) -> float:
+        """Return the virtual time of a lane and class (R17)."""
+        return self.clock.present(lane, priority)
+
     def reserve(self, lane: str) -> SessionRef | None:
         """Hold a free slot for a task about to be inserted, unless others wait for it already (R17)."""
         if self.lanes.is_hot(lane):

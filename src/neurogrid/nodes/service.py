@@ -12,6 +12,7 @@ from neurogrid.core.errors import FieldError, Forbidden, Invalid, NotFound
 from neurogrid.core.ids import is_id, new_id, now
 from neurogrid.core.prepared import Row
 from neurogrid.nodes.catalog import Catalog, CatalogModel, NodeModels, compile_schema
+from neurogrid.nodes.fleet import ServingNode, serving
 from neurogrid.nodes.policy import NodeState, Scope, Standing
 from neurogrid.nodes.schemas import ModelView, NodeView
 from neurogrid.nodes.store import NodeStore
@@ -95,6 +96,10 @@ class NodeService:
         """Return all nodes with what they do now."""
         load = await self._queue.load_by_node()
         return [_node_view(row, load) for row in await self._store.all()]
+
+    async def serving(self, model: str) -> list[ServingNode]:
+        """Return the nodes that have ``model``, connected or not."""
+        return serving(model, await self._store.all(), await self._queue.load_by_node())
 
     async def view(self, id: str) -> NodeView:
         """Return one node with what it does now. Raises ``NotFound``."""

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from neurogrid.auth.deps import permitted
 from neurogrid.auth.policy import Identity, Permission
 from neurogrid.core.errors import BadRequest, FieldError
+from neurogrid.tasks.explain import Forecaster
 from neurogrid.tasks.service import TaskService
 from neurogrid.tasks.submission import Submissions
 
@@ -18,6 +19,11 @@ from neurogrid.tasks.submission import Submissions
 async def task_service(request: Request) -> TaskService:
     """Return the service of this process."""
     return cast("TaskService", request.state.tasks)
+
+
+async def forecaster(request: Request) -> Forecaster:
+    """Return the service of this process."""
+    return cast("Forecaster", request.state.forecaster)
 
 
 async def submission_service(request: Request) -> Submissions:
@@ -66,6 +72,7 @@ async def idempotency_key(
     return idempotency_key
 
 
+Forecasts = Annotated[Forecaster, Depends(forecaster)]
 Submit = Annotated[Submissions, Depends(submission_service)]
 Key = Annotated[str | None, Depends(idempotency_key)]
 Tasks = Annotated[TaskService, Depends(task_service)]

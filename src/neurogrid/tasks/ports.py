@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from neurogrid.protocol.messages import ModelSpec
 from neurogrid.queue.ops import Canceled, Insert, Inserted, SessionRef
+from neurogrid.tasks.forecast import Server
 
 
 class Model(Protocol):
@@ -26,6 +28,13 @@ class Models(Protocol):
         """Return a model. Raises ``UnknownModel``."""
 
 
+class Fleet(Protocol):
+    """The nodes."""
+
+    async def serving(self, model: str) -> Sequence[Server]:
+        """Return the nodes that have ``model``."""
+
+
 class Dispatching(Protocol):
     """Brings tasks to nodes."""
 
@@ -34,6 +43,9 @@ class Dispatching(Protocol):
 
     def price(self, owner: str, lane: str, priority: int, cost: float) -> tuple[float, float]:
         """Return what a task costs its owner after corrections, and the virtual time of its queue (R17)."""
+
+    def present(self, lane: str, priority: int) -> float:
+        """Return the virtual time of a lane and class (R17)."""
 
     def reserve(self, lane: str) -> SessionRef | None:
         """Hold a free slot of a node of this gateway for a task about to be inserted (R17)."""

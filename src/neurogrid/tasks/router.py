@@ -9,7 +9,8 @@ from fastapi import APIRouter, Body, Path, Query, Response
 from neurogrid.core.http.body import StrictJSONRoute
 from neurogrid.core.http.openapi import problems
 from neurogrid.tasks.bulk import MAX_BULK_BODY, BulkAnswer, BulkSubmit
-from neurogrid.tasks.deps import Key, Reader, Submit, Tasks, Wait, Writer
+from neurogrid.tasks.deps import Forecasts, Key, Reader, Submit, Tasks, Wait, Writer
+from neurogrid.tasks.explain import Explanation, Quote
 from neurogrid.tasks.schemas import (
     SUBMIT_EXAMPLES,
     ClientStatus,
@@ -78,6 +79,14 @@ async def submit_bulk(body: BulkSubmit, actor: Writer, submissions: Submit) -> R
     return Response(await submissions.submit_many(actor, body.parsed()), media_type=JSON)
 
 
+@router.post("/quote", responses=problems(400, 401, 403, 413, 415, 422))
+async def quote_task(
+    body: Annotated[TaskSubmit, Body(openapi_examples=SUBMIT_EXAMPLES)], actor: Writer, forecasts: Forecasts
+) -> Quote:
+    """Say what would become of a task: whether it is valid, what it costs, and when it would begin."""
+    return await forecasts.quote(actor, body)
+
+
 @router.get("", response_model=TaskPage, responses=problems(400, 401, 403, 422))
 async def list_tasks(
     actor: Reader,
@@ -120,3 +129,9 @@ async def delete_task(id: TaskId, actor: Writer, tasks: Tasks) -> None:
 async def get_task_log(id: TaskId, actor: Reader, tasks: Tasks) -> Response:
     """Return everything that happened to a task, oldest first."""
     return Response(await tasks.log(actor, id), media_type=JSON)
+
+
+@router.get("/{id}/explain", responses=problems(401, 403, 404))
+async def explain_task(id: TaskId, actor: Reader, forecasts: Forecasts) -> Explanation:
+    """Say why a task waits or waited, when it may begin, what it cost, and every decision about it."""
+    return await forecasts.explain(actor, id)

@@ -86,6 +86,14 @@ class TaskStore:
             query = query.where(Task.id < before)
         return await self._database.all(query.order_by(Task.id.desc()).limit(limit))
 
+    async def explained(self, task: str, owner: str) -> Row | None:
+        """Return what explains a task of ``owner``: its place in the queue and what it used."""
+        return await self._database.first(
+            select(*_SUMMARY, Task.owner_id, Task.lane, Task.rank, Task.cost, Task.weight, Task.run_at).where(
+                Task.id == task, Task.owner_id == owner
+            )
+        )
+
     async def status(self, task: str, owner: str) -> str | None:
         """Return the status of a task of ``owner``."""
         row = await self._database.read_one(STATUS, task=task, owner=owner)
