@@ -19,6 +19,7 @@ from neurogrid.cli.failures import Failure
 from neurogrid.cli.first_admin import _write
 from neurogrid.cli.main import app
 from neurogrid.cli.node import read_labels
+from neurogrid.cli.options import read_duration
 from neurogrid.cli.task import pairs, read_input
 from neurogrid.cli.watching import TextWriter
 from neurogrid.client.types import TaskEvent
@@ -203,3 +204,19 @@ def test_help_comes_at_once() -> None:
     code = f"import sys, neurogrid.cli.main; print(*({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [(None, None), ("90", 90), ("90s", 90), ("1.5m", 90), ("12h", 43_200), (" 30d ", 2_592_000)],
+)
+def test_times_have_units(text: str | None, seconds: float | None) -> None:
+    """A time is a number with a unit, seconds by default."""
+    assert read_duration("--in", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5s", "5w", "1h30m", "1e3", "inf"])
+def test_what_is_no_time(text: str) -> None:
+    """Anything else is refused by the name of the option."""
+    with pytest.raises(Failure, match="--in takes a time"):
+        read_duration("--in", text)
