@@ -20,6 +20,7 @@ from neurogrid.cli.options import Json
 if TYPE_CHECKING:
     from neurogrid.drill.exercise import Progress, Watch
     from neurogrid.drill.report import Report
+    from neurogrid.drill.selftest import Outcome
 
 LOST = 1
 SHOWN = 20
@@ -41,6 +42,12 @@ def drill(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep logs and database also when nothing is lost.")
     ] = False,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test", help="Switch off one protection of the grid after the other: does it show?"
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Bring up a throw-away grid, kill and pause its parts under load, and count what was lost.
@@ -48,15 +55,20 @@ def drill(
     PostgreSQL, Valkey, gateways and nodes are real processes in a temporary directory; nothing else on the machine
     is touched. The exit code is 1 when anything at all was lost, and the logs stay.
 
-    Example:
+    Examples:
 
         neurogrid drill --minutes 3 --seed 7
+
+        neurogrid drill --self-test
     """
     from neurogrid.drill.exercise import Exercise, Order
 
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     directory = Path(tempfile.mkdtemp(prefix="neurogrid-drill-"))
     screen.note(f"seed {seed}, logs in {directory}")
+    if self_test:
+        _test_itself(directory, seed, keep=keep, json=json)
+        return
     order = Order(directory, seed, minutes * 60, gateways, nodes, rate)
     with _watching() as watch:
         report = asyncio.run(Exercise(order, watch, screen.note).run())
@@ -68,6 +80,41 @@ def drill(
         _show(report, kept=keep or not report.lossless)
     if not report.lossless:
         raise typer.Exit(LOST)
+
+
+def _test_itself(directory: Path, seed: int, *, keep: bool, json: bool) -> None:
+    """Run the drills that have to fail, and fail where one does not."""
+    from neurogrid.drill.selftest import self_test
+
+    outcomes: list[Outcome] = []
+    with _watching() as watch:
+        asyncio.run(self_test(directory, seed, watch, screen.note, outcomes.append))
+    blind = [outcome.trial.protection.value for outcome in outcomes if not outcome.noticed]
+    if not blind and not keep:
+        shutil.rmtree(directory)
+    if json:
+        screen.print_json({"seed": seed, "blind": blind, "trials": [each.as_json() for each in outcomes]})
+    else:
+        _show_trials(outcomes)
+    if blind:
+        typer.echo(f"logs: {directory}", err=True)
+        raise typer.Exit(LOST)
+
+
+def _show_trials(outcomes: list[Outcome]) -> None:
+    from neurogrid.drill.verdict import Kind
+
+    screen.print_table(
+        ["WITHOUT", "NOTICED", *(kind.value.replace("_", " ").upper() for kind in Kind)],
+        [
+            (
+                outcome.trial.protection.value,
+                "yes" if outcome.noticed else "NO",
+                *(outcome.report.verdict.count(kind) for kind in Kind),
+            )
+            for outcome in outcomes
+        ],
+    )
 
 
 @contextmanager

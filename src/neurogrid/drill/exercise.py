@@ -26,8 +26,6 @@ from neurogrid.drill.rows import Rows
 from neurogrid.drill.streams import Followers
 from neurogrid.drill.verdict import judge
 
-SETTLE_WITHIN = 90.0
-"""Seconds after the last misfortune within which every task has to be over."""
 STREAMS_WITHIN = 20.0
 """Seconds after that within which every stream has to say so."""
 LOOK_EVERY = 0.5
@@ -46,6 +44,8 @@ class Order:
     gateways: int = 2
     nodes: int = 3
     rate: float = 25.0
+    settle: float = 90.0
+    """Seconds after the last misfortune within which every task has to be over."""
     deck: Deck = field(default_factory=lambda: EVERYTHING)
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -115,7 +115,7 @@ class Exercise:
         async def over() -> bool:
             return await self._live() == 0
 
-        await until(over, SETTLE_WITHIN, LOOK_EVERY)
+        await until(over, self._order.settle, LOOK_EVERY)
         await asyncio.wait({running}, timeout=STREAMS_WITHIN)
         if running.done():
             running.result()

@@ -15,12 +15,14 @@ from neurogrid.client.types import Task
 from neurogrid.drill.records import StreamRecord, Submission
 from neurogrid.drill.rows import LABEL
 from neurogrid.drill.streams import Followers
-from neurogrid.drill.work import MAX_ATTEMPTS, End, draw
+from neurogrid.drill.work import MAX_ATTEMPTS, End, Work, draw
 
 TIMEOUT = 8.0
 """Seconds a client waits for an answer: longer than a gateway may take to say that it cannot."""
 RETRIES = 2
 """How often a client tries again where the gateway says, or it is clear, that nothing was done."""
+TRIES = 6
+"""How often a client with an idempotency key asks, at any gateway, before it gives up."""
 CLIENTS = 40
 """Submissions under way at once, at most."""
 
@@ -71,7 +73,7 @@ class Load:
             submission = Submission(draw(self._seed, number))
             self.submissions.append(submission)
             choose = random.Random(f"{self._seed}:client:{number}")  # noqa: S311  the drill must be repeatable
-            await self._submit(submission, choose.choice(self._clients))
+            await self._submit(submission, choose)
             if submission.task is None:
                 continue
             for transport in submission.work.followers:
@@ -81,7 +83,15 @@ class Load:
             if submission.work.cancel_after is not None:
                 group.create_task(self._cancel(submission, choose))
 
-    async def _submit(self, submission: Submission, client: AsyncClient) -> None:
+    async def _submit(self, submission: Submission, choose: random.Random) -> None:
+        for _ in range(TRIES if submission.work.keyed else 1):
+            if await self._answered(submission, choose.choice(self._clients)):
+                return
+            await asyncio.sleep(choose.uniform(0.2, 1.0))
+
+    async def _answered(self, submission: Submission, client: AsyncClient) -> bool:
+        """Submit, and tell whether the client knows what became of it."""
+        submission.unknown = None
         work = submission.work
         try:
             task = await client.submit(
@@ -91,6 +101,7 @@ class Load:
                 metadata={LABEL: str(work.number)},
                 max_attempts=MAX_ATTEMPTS,
                 wait=work.wait,
+                idempotency_key=self._key(work) if work.keyed else None,
             )
         except ApiError as error:
             if error.status < 500:
@@ -102,6 +113,10 @@ class Load:
         else:
             submission.task = task.id
             submission.told = _end(task) if task.finished else None
+        return submission.unknown is None
+
+    def _key(self, work: Work) -> str:
+        return f"drill-{self._seed}-{work.number}"
 
     async def _cancel(self, submission: Submission, choose: random.Random) -> None:
         await asyncio.sleep(submission.work.cancel_after or 0)

@@ -25,6 +25,8 @@ class Work:
     priority: str
     wait: int | None = None
     cancel_after: float | None = None
+    keyed: bool = False
+    """Submitted under an idempotency key, again and again until there is an answer."""
     followers: tuple[str, ...] = ()
 
     @property
@@ -79,6 +81,7 @@ def draw(seed: int, number: int) -> Work:
         choose.choice(PRIORITIES),
         wait=choose.randint(2, 8) if choose.random() < 0.3 else None,
         cancel_after=choose.uniform(0, 3) if choose.random() < (0.15 if streams else 0.04) else None,
+        keyed=choose.random() < 0.3,
         followers=_followers(choose) if streams else (),
     )
 

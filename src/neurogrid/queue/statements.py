@@ -37,7 +37,7 @@ WITH d AS (
         compute_seconds = d.compute_seconds, session_id = NULL, write_id = d.write_id,
         finished_at = clock_timestamp()
     FROM d WHERE t.id = d.id AND {FENCE}
-    RETURNING t.id, t.owner_id, t.attempt, t.final_seq, t.status, t.node, t.started_at, t.finished_at,
+    RETURNING t.id, t.owner_id, d.attempt, t.final_seq, t.status, t.node, t.started_at, t.finished_at,
         t.write_id, d.data
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     TERM_GATEWAY = "term_gateway"
     PAUSE_GATEWAY = "pause_gateway"
     PAUSE_GATEWAY_IN_TRANSACTION = "pause_gateway_in_transaction"
+    KILL_GATEWAY_AT_COMMIT = "kill_gateway_at_commit"
     KILL_NODE = "kill_node"
     TERM_NODE = "term_node"
     PAUSE_NODE = "pause_node"

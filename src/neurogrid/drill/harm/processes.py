@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from neurogrid.drill.harm.plan import Kind, Misfortune
 from neurogrid.drill.harm.scene import Act, Scene
 from neurogrid.drill.process import GridProcess
-from neurogrid.drill.proxy import Trap
+from neurogrid.drill.proxy import Cut, Trap
 from neurogrid.drill.wire import Moment
 
+HELD = 0.3
+"""Seconds for which a commit is held up before its gateway dies, so that others come to wait for theirs."""
 TERM_WITHIN = 20.0
 """Seconds within which a process that is asked to stop has to."""
 
@@ -32,6 +34,7 @@ class ProcessHarm:
             Kind.KILL_NODE: lambda one: self._kill(node(one).process, one.seconds),
             Kind.TERM_NODE: lambda one: self._terminate(node(one).process, one.seconds),
             Kind.PAUSE_NODE: lambda one: self._pause(node(one).process, one.seconds),
+            Kind.KILL_GATEWAY_AT_COMMIT: self._kill_at_commit,
             Kind.PAUSE_GATEWAY_IN_TRANSACTION: self._pause_in_transaction,
         }
 
@@ -41,6 +44,24 @@ class ProcessHarm:
             self._scene.say(f"kill -9 {process.name}, away for {seconds:g} s")
             process.kill()
             await asyncio.sleep(seconds)
+            process.start()
+        return True
+
+    async def _kill_at_commit(self, misfortune: Misfortune) -> bool:
+        gateway = self._scene.gateway(misfortune)
+        process = gateway.process
+
+        async def strike() -> None:
+            await asyncio.sleep(HELD)
+            process.kill()
+            self._scene.say(f"kill -9 {process.name} at a commit, away for {misfortune.seconds:g} s")
+            raise Cut
+
+        async with self._scene.alone(process):
+            self._see_to(process)
+            if not await gateway.to_database.spring(Trap(Moment.COMMIT, strike)):
+                return False
+            await asyncio.sleep(HELD + misfortune.seconds)
             process.start()
         return True
 
