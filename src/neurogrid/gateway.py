@@ -138,6 +138,7 @@ class Gateway:
             (grid.orphan_sweep, self._watch.sweep_orphans, "sweep_orphans"),
             (grid.poll, self._watch.promote, "promote"),
             (grid.reconcile, self._watch.sync_clocks, "clocks"),
+            (grid.poll, self._watch.expire, "expire"),
             (SEEN_INTERVAL, self._note_seen, "nodes_seen"),
         ):
             if name != SWEEP or self._off is not Protection.LEASE:

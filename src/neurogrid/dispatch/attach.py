@@ -154,7 +154,9 @@ class NodeGate:
         """Go on with an attempt; what this gateway has not seen of it is sent again."""
         known = before.running.get(task.task) if before is not None else None
         if known is None or known.attempt != task.attempt:
-            known = Running(task.task, task.attempt, task.owner, task.lane, task.model, task.charges)
+            known = Running(
+                task.task, task.attempt, task.owner, task.lane, task.model, task.charges, deadline=task.deadline
+            )
         known.sign()
         known.missing = 0
         connection.begin(known)

@@ -6,8 +6,9 @@ import orjson
 import structlog
 
 from neurogrid.core.errors import Unavailable
-from neurogrid.core.ids import is_id
+from neurogrid.core.ids import is_id, now
 from neurogrid.dispatch.connection import NodeConnection, Running
+from neurogrid.dispatch.policy import seconds_left
 from neurogrid.dispatch.service import Dispatcher
 from neurogrid.protocol.events import EventId, EventType, make_event
 from neurogrid.protocol.messages import (
@@ -31,7 +32,8 @@ from neurogrid.queue.journal import RowRefused
 from neurogrid.queue.ops import Finish, Finished, Requeue
 from neurogrid.queue.outputs import OutputStore
 from neurogrid.queue.patience import patiently
-from neurogrid.queue.policy import Charge, Charges, RetryPolicy, Status
+from neurogrid.queue.policy import Charge, RetryPolicy, Status
+from neurogrid.queue.upkeep import Held
 
 log = structlog.get_logger(__name__)
 
@@ -152,12 +154,14 @@ class Attempts:
         )
 
     async def _fail(self, message: Error, running: Running | None) -> bool:
-        charges = running.charges if running is not None else await self._charges(message)
-        if charges is None:
+        held = running if running is not None else await self._held(message)
+        if held is None:
             return False
-        again = self._policy.after(Charge.ERROR, charges)
+        again = self._policy.after(Charge.ERROR, held.charges, left=seconds_left(held.deadline, now()))
         if not message.retryable or again.dead:
             return await self._finish(_failed(message, message.error, dead=message.retryable))
+        if again.late:
+            return await self._finish(_failed(message, _too_late(message.error)))
         answer = await self._dispatcher.requeue(
             Requeue(
                 message.task,
@@ -171,9 +175,9 @@ class Attempts:
         )
         return answer is not None
 
-    async def _charges(self, message: Error) -> Charges | None:
+    async def _held(self, message: Error) -> Held | None:
         held = await patiently(lambda: self._dispatcher.upkeep.find(message.task))
-        return held.charges if held is not None and held.attempt == message.attempt else None
+        return held if held is not None and held.attempt == message.attempt else None
 
     async def _finish(self, op: Finish) -> bool:
         try:
@@ -227,6 +231,11 @@ def _failed(message: Result | Error, failure: Failure, *, dead: bool = False) ->
         dead_letter=dead,
         usage=message.usage,
     )
+
+
+def _too_late(last: Failure) -> Failure:
+    text = f"The deadline leaves no time for another attempt. The last one failed: {last.message} ({last.code})"
+    return Failure("deadline_exceeded", text)
 
 
 def _error_json(failure: Failure) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import msgspec
 import orjson
@@ -14,7 +15,7 @@ import orjson
 from neurogrid.protocol import messages
 from neurogrid.protocol.events import Event, EventId, EventType, make_event
 from neurogrid.protocol.link import Link, LinkClosed
-from neurogrid.protocol.messages import FIRST_NODE_SEQ, Hello, Message, ModelSpec
+from neurogrid.protocol.messages import FIRST_NODE_SEQ, Hello, Message, ModelSpec, Usage
 from neurogrid.queue.ops import SessionRef
 from neurogrid.queue.policy import Charges
 
@@ -58,6 +59,9 @@ class Running:
     last_seq: int = FIRST_NODE_SEQ - 1
     missing: int = 0
     """The event last asked for again."""
+    deadline: datetime | None = None
+    chunks: int = 0
+    """Pieces of output so far."""
     _text: str = ""
     _pieces: list[bytes] = field(default_factory=list)
     _size: int = 0
@@ -66,6 +70,11 @@ class Running:
     def key(self) -> tuple[str, int]:
         """The fence."""
         return self.task, self.attempt
+
+    @property
+    def usage(self) -> Usage:
+        """What a gateway knows of an attempt that is stopped: a token a chunk, and the time since it began."""
+        return Usage(completion_tokens=self.chunks, compute_seconds=round(time.monotonic() - self.since, 6))
 
     def sign(self) -> None:
         """Note a sign of life (R5)."""
@@ -76,6 +85,7 @@ class Running:
         self.last_seq = seq
         self.sign()
         if text:
+            self.chunks += 1
             self._pieces.append(data)
             self._size += len(data)
             if self._size > MAX_KEPT:

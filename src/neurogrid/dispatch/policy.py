@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 
@@ -46,6 +47,19 @@ def eligible(node: Candidate, lane: LaneSpec) -> bool:
 def satisfies(labels: Mapping[str, str], requires: Mapping[str, str]) -> bool:
     """Tell whether a node's labels meet a task's requirements."""
     return all(labels.get(key) == value for key, value in requires.items())
+
+
+def time_allowed(timeout: float | None, left: float | None) -> float | None:
+    """Return how many seconds an attempt may run: no longer than its time-out, and not past the deadline.
+
+    ``left`` are the seconds before the deadline; where they are used up there is nothing to run for.
+    """
+    return min((limit for limit in (timeout, left) if limit is not None), default=None)
+
+
+def seconds_left(deadline: datetime | None, now: datetime) -> float | None:
+    """Return the seconds from ``now`` to ``deadline``, negative when it has passed."""
+    return None if deadline is None else (deadline - now).total_seconds()
 
 
 def choose(nodes: Iterable[_Node], lane: LaneSpec) -> _Node | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import msgspec
@@ -10,19 +11,23 @@ import orjson
 import structlog
 
 from neurogrid.core.background import Background
+from neurogrid.core.errors import Unavailable
+from neurogrid.core.ids import now
 from neurogrid.core.settings import GridSettings
 from neurogrid.dispatch.connection import NodeConnection, Running
 from neurogrid.dispatch.fairness import FairClock
 from neurogrid.dispatch.lanes import Lanes
-from neurogrid.dispatch.policy import LaneSpec, choose
+from neurogrid.dispatch.policy import LaneSpec, choose, seconds_left, time_allowed
 from neurogrid.events.bus import Bus
 from neurogrid.events.states import StateEvents
 from neurogrid.protocol.events import Event
 from neurogrid.protocol.messages import Assign, Cancel
 from neurogrid.queue.journal import Journal
 from neurogrid.queue.ops import (
+    Bill,
     Canceled,
     Claimed,
+    Expired,
     Guard,
     Insert,
     Inserted,
@@ -42,6 +47,7 @@ CONTROL = "control"
 WAKE_INTERVAL = 0.02
 CLAIM_LIMIT = 256
 """Slots one round of claims asks for at most."""
+BILL_WAIT = 1.0
 _RECHECK_SHARE = 3
 
 
@@ -121,22 +127,34 @@ class Dispatcher:
         else:
             self.arrived(op.lane)
 
-    async def canceled(self, answer: Canceled) -> None:
-        """Stop a cancelled task here, or tell whoever runs it."""
+    async def stopped(self, answer: Canceled | Expired) -> None:
+        """Stop a task that was cancelled or missed its deadline here, or tell whoever runs it."""
         attempt = answer.attempt - 1
         if not await self.stop(answer.task, attempt) and answer.session is not None:
             payload = {"type": "cancel", "task": answer.task, "attempt": attempt}
             await self._bus.send(CONTROL, orjson.dumps(payload))
 
     async def stop(self, task: str, attempt: int) -> bool:
-        """Stop a cancelled attempt; ``True`` if a node of this gateway was told."""
+        """Stop an attempt whose task is over; ``True`` if a node of this gateway was told."""
         for connection in list(self.connections.values()):
             running = connection.running.get(task)
             if running is not None and running.attempt == attempt:
                 connection.end(running)
                 self.poke()
-                return await connection.send(Cancel(task, attempt))
+                told = await connection.send(Cancel(task, attempt))
+                # So that whoever cancelled sees the bill at once; without database it waits in the journal.
+                await asyncio.wait({self.bill(running)}, timeout=BILL_WAIT)
+                return told
         return False
+
+    def bill(self, running: Running) -> asyncio.Task[None]:
+        """Record what an attempt had used if its task was ended from outside, in the background (R26)."""
+        op = Bill(running.task, running.attempt + 1, running.usage)
+        return self.background.spawn(self._bill(op), "dispatch.bill")
+
+    async def _bill(self, op: Bill) -> None:
+        with contextlib.suppress(Unavailable):  # this gateway closes, and the database is away
+            await self.journal.execute(op, patient=True)
 
     # --- hints --------------------------------------------------------------------------------
 
@@ -220,6 +238,7 @@ class Dispatcher:
             charges,
             priority=claimed.priority,
             cost=claimed.cost,
+            deadline=claimed.deadline,
         )
         current = connection is not None and self.connections.get(claimed.session) is connection
         if connection is None or not current or not connection.connected:
@@ -229,18 +248,10 @@ class Dispatcher:
                 self.background.spawn(back, "dispatch.hand_back")
             return
         connection.begin(running)
-        assign = Assign(
-            claimed.task,
-            claimed.attempt,
-            claimed.model,
-            msgspec.Raw(claimed.input.encode()),
-            msgspec.Raw(claimed.parameters.encode()),
-            claimed.timeout_s,
-        )
-        self.background.spawn(self._assign(connection, running, assign, since), "dispatch.assign")
+        self.background.spawn(self._assign(connection, running, claimed, since), "dispatch.assign")
 
     async def _assign(
-        self, connection: NodeConnection, running: Running, assign: Assign, since: float
+        self, connection: NodeConnection, running: Running, claimed: Claimed, since: float
     ) -> None:
         # R7: this gateway may have slept, or waited for the database.
         if time.monotonic() - since > self.settings.lease / _RECHECK_SHARE:
@@ -249,8 +260,11 @@ class Dispatcher:
                 connection.end(running)
                 self.poke()
                 return
-        if connection.running.get(running.task) is running:  # else it was cancelled or taken away meanwhile
-            await connection.send(assign)
+        if connection.running.get(running.task) is not running:
+            return  # it was cancelled or taken away meanwhile
+        allowed = time_allowed(claimed.timeout_s, seconds_left(claimed.deadline, now()))
+        if allowed is None or allowed > 0:  # else the next round fails the task and frees the slot
+            await connection.send(_order(claimed, allowed))
 
     async def hand_back(
         self, task: str, attempt: int, session: SessionRef, reason: str = "handed_back"
@@ -303,3 +317,14 @@ class Dispatcher:
             return
         if isinstance(message, dict):
             self.background.spawn(self.control(message), "dispatch.control")
+
+
+def _order(claimed: Claimed, allowed: float | None) -> Assign:
+    return Assign(
+        claimed.task,
+        claimed.attempt,
+        claimed.model,
+        msgspec.Raw(claimed.input.encode()),
+        msgspec.Raw(claimed.parameters.encode()),
+        allowed,
+    )

@@ -1,4 +1,4 @@
-"""The rounds a gateway makes: reconcile, sweep, promote, poll (R4, R5, R7, R18)."""
+"""The rounds a gateway makes: reconcile, sweep, expire, promote, poll (R4, R5, R7, R18)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from neurogrid.dispatch.connection import CLOSE_SESSION_LOST, NodeConnection, Ru
 from neurogrid.dispatch.contact import Contact
 from neurogrid.dispatch.service import Dispatcher
 from neurogrid.protocol.messages import Release
-from neurogrid.queue.ops import Evict, Requeue, SessionRef
+from neurogrid.queue.ops import Evict, Expire, Requeue, SessionRef
 from neurogrid.queue.policy import Charge, RetryPolicy
 from neurogrid.queue.upkeep import Held
 
@@ -67,6 +67,7 @@ class Watch:
             if running.key not in held and began - running.since > SETTLED_FOR:
                 connection.end(running)
                 log.info("task.released", task=running.task, attempt=running.attempt, node=connection.name)
+                self._dispatcher.bill(running)
                 await connection.send(Release(running.task, running.attempt))
 
     async def _hand_back(self, connection: NodeConnection, task: Held) -> None:
@@ -151,6 +152,16 @@ class Watch:
         if not self._dispatcher.journal.connected:
             self._contact.lose()
         return self._contact.unbroken()
+
+    async def expire(self) -> None:
+        """Fail tasks whose deadline has passed, and stop those that run."""
+        await asyncio.gather(*(self._expire(task) for task in await self._dispatcher.upkeep.overdue()))
+
+    async def _expire(self, task: str) -> None:
+        answer = await self._dispatcher.journal.execute(Expire(task), patient=True)
+        if answer is not None:
+            self._dispatcher.states.expired(answer)
+            await self._dispatcher.stopped(answer)
 
     async def promote(self) -> None:
         """Make waiting tasks claimable whose time has come (R15)."""

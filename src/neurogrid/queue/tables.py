@@ -17,6 +17,8 @@ QUEUED = text("status = 'queued'")
 WAITING = text("status = 'waiting'")
 RUNNING = text("status = 'running'")
 LIVE = text("status IN ('queued', 'waiting', 'running')")
+LIMITED = text("status IN ('queued', 'waiting', 'running') AND deadline IS NOT NULL")
+DEAD = text("dead_letter")
 # Rows are updated twice in their life; room on the page keeps those updates local (R13).
 TASK_STORAGE = {
     "fillfactor": "70",
@@ -90,6 +92,8 @@ class Task(Base):
             "ix_tasks_live", "owner_id", "lane", "class", "rank", postgresql_where=LIVE, sqlite_where=LIVE
         ),
         Index("ix_tasks_owner", "owner_id", "id"),
+        Index("ix_tasks_deadline", "deadline", postgresql_where=LIMITED, sqlite_where=LIMITED),
+        Index("ix_tasks_dead", "owner_id", "id", postgresql_where=DEAD, sqlite_where=DEAD),
         {"postgresql_with": TASK_STORAGE},
     )
 

@@ -53,5 +53,8 @@ class Dispatching(Protocol):
     def inserted(self, op: Insert, answer: Inserted | None) -> None:
         """Take up a task after its commit; ``None``: it was not inserted, the slot is free again."""
 
-    async def canceled(self, answer: Canceled) -> None:
+    async def stopped(self, answer: Canceled) -> None:
         """Stop a cancelled task wherever it runs."""
+
+    def arrived(self, lane: str) -> None:
+        """Note that a task waits in ``lane`` to be claimed."""

@@ -20,6 +20,16 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
+def _to_come(moment: datetime) -> datetime:
+    if moment <= datetime.now(UTC):
+        msg = "lies in the past"
+        raise ValueError(msg)
+    return moment
+
+
+Deadline = Annotated[Moment, AfterValidator(_to_come)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Value = Annotated[str, StringConstraints(max_length=512)]
 Pairs = Annotated[dict[Key, Value], Field(max_length=MAX_PAIRS)]
@@ -71,11 +81,19 @@ class TaskSubmit(BaseModel):
     timeout: float | None = Field(
         None, gt=0, le=MAX_TIMEOUT, description="Seconds an attempt may run before it fails."
     )
+    deadline: Deadline | None = Field(
+        None, description="When the task is of no use any more: not done by then, it fails and is stopped."
+    )
     max_attempts: int | None = Field(
         None,
         ge=1,
         le=100,
         description="How often the task may be tried when it fails in a way that may pass.",
+    )
+    on_disconnect: Literal["cancel", "detach"] = Field(
+        "detach",
+        description="What becomes of the task when its client goes away while it waits for the answer to the "
+        "submission, or reads the events: `cancel` it, or let it go on.",
     )
 
 
@@ -113,6 +131,8 @@ class TaskSummary(BaseModel):
     errors: int = Field(description="Attempts that failed.")
     max_attempts: int
     timeout: float | None
+    deadline: datetime | None
+    on_disconnect: Literal["cancel", "detach"]
     dead_letter: bool = Field(description="Whether all attempts are used up.")
     node: str | None = Field(description="Name of the node of the last attempt.")
     metadata: dict[str, str]

@@ -80,7 +80,7 @@ class TaskService:
         answer = await self._journal.execute(Cancel(task, actor.user_id))
         if answer is not None:
             self._states.canceled(answer)
-            await self._dispatching.canceled(answer)
+            await self._dispatching.stopped(answer)
         elif (status := await self._status(actor, task)) != Status.CANCELED:
             msg = f"The task is {status} already; there is nothing to cancel."
             raise Conflict(msg)

@@ -17,7 +17,8 @@ from neurogrid.queue.tables import Task, TaskEvent, TaskOutput
 _SUMMARY = (
     Task.id, Task.status, Task.model, Task.parameters, Task.error, Task.prompt_tokens,
     Task.completion_tokens, Task.compute_seconds, Task.cached, Task.class_, Task.requires, Task.wait_reason,
-    Task.attempt, Task.errors, Task.max_attempts, Task.timeout_s, Task.dead_letter, Task.node,
+    Task.attempt, Task.errors, Task.max_attempts, Task.timeout_s, Task.deadline, Task.on_disconnect,
+    Task.dead_letter, Task.node,
     Task.metadata_, Task.workflow_id, Task.batch_id, Task.created_at, Task.started_at, Task.finished_at,
 )  # fmt: skip
 _OUTPUT = func.coalesce(Task.output, TaskOutput.output).label("output")

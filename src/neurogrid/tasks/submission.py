@@ -137,6 +137,8 @@ class Submissions:
             requires=_pairs(body.requires),
             metadata=_pairs(body.metadata),
             timeout_s=body.timeout,
+            deadline=body.deadline,
+            on_disconnect=body.on_disconnect,
             session=self._dispatching.reserve(lane),
             once=asked,
         )
