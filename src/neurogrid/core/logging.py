@@ -25,6 +25,7 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _SECRET_VALUE = re.compile(r"\bngn?_[A-Za-z0-9_-]{8,}|(?<=Bearer )\S+|(?<=://)[^\s/:@]*:[^\s/@]+(?=@)")
+_SERVER: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 _QUIET: Final = {
     "sqlalchemy": logging.WARNING,
     "aiosqlite": logging.WARNING,
@@ -90,6 +91,11 @@ def _route_stdlib(stream: TextIO, level: int, before: list[Processor], after: li
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for name in _SERVER:  # whatever a server configured before us
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate, logger.disabled = True, False
+        logger.setLevel(logging.NOTSET)
     for name, quiet in _QUIET.items():
         logging.getLogger(name).setLevel(quiet)
     logging.captureWarnings(capture=True)
