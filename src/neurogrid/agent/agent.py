@@ -46,7 +46,7 @@ _WELCOME_WITHIN = 10.0
 _HELLO_DONE_BYTES = 8 * 1024 * 1024
 """Outcomes that fit into a hello; further ones follow as messages of their own."""
 _CONFIRM_WITHIN = 5.0
-"""How long a drained node waits for its last results to be confirmed."""
+"""How long a drained node waits for its last results to be confirmed, and for a gateway to say goodbye to."""
 
 log = structlog.get_logger(__name__)
 
@@ -234,6 +234,9 @@ class Agent:
                 log.warning("agent.unexpected_message", type=type(message).__name__)
 
     async def _say_goodbye(self) -> None:
+        if self._session is not None and self._serving is not None and not self._serving.done():
+            # If cut off just now: what was stopped would count as lost to a gateway that never hears of it.
+            await self.connected.wait()
         if self._work.sender is not None:
             self._work.sender.post(Drained())
             await self._work.sender.flushed()

@@ -474,6 +474,22 @@ async def test_drain_hands_back_what_does_not_finish() -> None:
     assert puppet.cancelled == 1
 
 
+async def test_a_node_that_is_cut_off_while_it_drains_comes_back_to_say_so() -> None:
+    """R1: after its goodbye the gateway hands back whatever it believes to run there, uncharged."""
+    gateway, puppet = Gateway(), Puppet()
+    async with serving(gateway, [puppet]) as agent:
+        await gateway.greet()
+        await gateway.assign("t")
+        await until(lambda: puppet.running)
+        await gateway.hang_up()
+        await until(lambda: not agent.connected.is_set())
+        draining = asyncio.create_task(agent.drain(0))
+        await until(lambda: puppet.cancelled)
+        assert (await gateway.greet()).session == "s1"
+        await gateway.expect(Drained)
+        await draining
+
+
 async def test_drain_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that confirms nothing, or is not there, cannot keep a node from leaving."""
     monkeypatch.setattr(agent_module, "_CONFIRM_WITHIN", 0.05)
