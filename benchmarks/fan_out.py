@@ -66,9 +66,9 @@ def measure(options: Options) -> Iterator[Figure]:
             with start(models="debug.sleep", slots=1) as grid:
                 grid.gateway.to_core_of_its_own()
                 options.note(f"{GROUP}: idle connections on {grid.name}")
-                yield on_loop(_idle(grid, options.size(2000, 500)))
+                yield on_loop(_idle(grid, options.size(2000, 300)))
                 options.note(f"{GROUP}: chunks on {grid.name}")
-                yield on_loop(_bursts(options, grid, options.size(1000, 300)))
+                yield on_loop(_bursts(options, grid, options.size(1000, 200)))
 
 
 async def _idle(grid: Grid, number: int) -> Figure:

@@ -104,7 +104,7 @@ def measure(options: Options) -> Iterator[Figure]:
 
 
 async def _measure(options: Options, grid: Grid) -> list[Figure]:
-    prompts = PROMPTS[: options.size(len(PROMPTS), 3)]
+    prompts = PROMPTS[: options.size(len(PROMPTS), 2)]
     runner = SmolLM2()
     await runner.load()
     try:
