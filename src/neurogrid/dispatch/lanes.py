@@ -7,11 +7,14 @@ from collections.abc import Iterable
 
 import orjson
 
+from neurogrid.core.errors import Unavailable
 from neurogrid.dispatch.policy import LaneSpec
 from neurogrid.queue.policy import lane_of
 from neurogrid.queue.upkeep import LaneInfo, Upkeep
 
-HASH_LENGTH = 12
+HASH_LENGTH = 32
+MOST_LANES = 10_000
+"""Sets of required labels a gateway keeps in mind; users choose them, so they need a bound."""
 
 
 class Lanes:
@@ -25,6 +28,8 @@ class Lanes:
         """Learn of lanes with requirements through ``upkeep``."""
         self._upkeep = upkeep
         self._special: dict[str, LaneSpec] = {}
+        self._queued: set[str] = set()
+        """Those of them that had something in it when last asked: the ones worth probing."""
         self._hot: dict[str, int] = {}
         """The number of a lane's last hint; 0 for one that is only to be probed."""
         self.hints = 0
@@ -37,6 +42,9 @@ class Lanes:
         text = orjson.dumps(requires, option=orjson.OPT_SORT_KEYS)
         lane = lane_of(model, hashlib.sha256(text).hexdigest()[:HASH_LENGTH])
         if lane not in self._special:
+            if len(self._special) >= MOST_LANES:
+                msg = "Too many different sets of required labels are in use. Require fewer, or try later."
+                raise Unavailable(msg, retry_after=60)
             await self._upkeep.know_lane(LaneInfo(lane, model, text.decode()))
             self._special[lane] = LaneSpec(lane, model, dict(requires))
         return lane
@@ -46,8 +54,10 @@ class Lanes:
         return self._special.get(lane) or LaneSpec(lane, lane, {})
 
     async def learn(self) -> None:
-        """Read the lanes with requirements that other gateways have seen."""
+        """Read the lanes with requirements in which tasks are queued, whichever gateway took them."""
+        self._queued = set()
         for row in await self._upkeep.lanes():
+            self._queued.add(row.lane)
             if row.lane not in self._special:
                 self._special[row.lane] = LaneSpec(row.lane, row.model, orjson.loads(row.requires))
 
@@ -66,9 +76,9 @@ class Lanes:
         served = set(models)
         for model in sorted(served):
             self._hot.setdefault(model, 0)
-        for spec in self._special.values():
-            if spec.model in served:
-                self._hot.setdefault(spec.lane, 0)
+        for lane in self._queued:
+            if self._special[lane].model in served:
+                self._hot.setdefault(lane, 0)
 
     def cool(self, lane: str, seen: int) -> None:
         """Believe that a lane is empty, unless there was a hint after the first ``seen`` ones."""

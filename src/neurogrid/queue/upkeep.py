@@ -22,6 +22,7 @@ from neurogrid.queue.tables import Lane, LaneClock, NodeSession, Task
 OVERDUE_LIMIT = 1000
 PROMOTE_LIMIT = 1000
 SWEEP_LIMIT = 1000
+LANE_LIMIT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +202,11 @@ class Upkeep:
             await transaction.execute(statement.on_conflict_do_nothing())
 
     async def lanes(self) -> list[LaneInfo]:
-        """Return all lanes with requirements."""
-        rows = await self._database.all(select(Lane.lane, Lane.model, Lane.requires))
+        """Return the lanes with requirements in which tasks are queued, at most ``LANE_LIMIT``."""
+        queued = select(Task.id).where(Task.status == "queued", Task.lane == Lane.lane).exists()
+        rows = await self._database.all(
+            select(Lane.lane, Lane.model, Lane.requires).where(queued).limit(LANE_LIMIT)
+        )
         return [LaneInfo(row["lane"], row["model"], row["requires"]) for row in rows]
 
 

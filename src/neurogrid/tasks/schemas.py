@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 MAX_PAIRS = 32
+MAX_LABELS = 8
 MAX_TIMEOUT = 24 * 3600.0
 
 
@@ -33,6 +34,7 @@ Deadline = Annotated[Moment, AfterValidator(_to_come)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Value = Annotated[str, StringConstraints(max_length=512)]
 Pairs = Annotated[dict[Key, Value], Field(max_length=MAX_PAIRS)]
+Labels = Annotated[dict[Key, Annotated[str, StringConstraints(max_length=128)]], Field(max_length=MAX_LABELS)]
 ClientStatus = Literal["queued", "running", "completed", "failed", "canceled"]
 
 SUBMIT_EXAMPLES: dict[str, Any] = {
@@ -75,7 +77,7 @@ class TaskSubmit(BaseModel):
     metadata: Pairs = Field(
         default_factory=dict, description=f"Up to {MAX_PAIRS} pairs of your own, kept with the task."
     )
-    requires: Pairs = Field(
+    requires: Labels = Field(
         default_factory=dict, description="Labels a node must have to run this.", examples=[{"gpu": "true"}]
     )
     timeout: float | None = Field(

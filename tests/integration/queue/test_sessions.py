@@ -163,10 +163,11 @@ async def test_held_is_what_sessions_run(truth: Truth) -> None:
 
 
 async def test_lanes_are_known_to_all(truth: Truth) -> None:
-    """R15: what a lane requires is written once and read by every gateway."""
+    """R15: what a lane requires is written once, and read by every gateway while something is queued in it."""
     lane = LaneInfo("m#1", "m", '{"gpu":"yes"}')
     await truth.upkeep.know_lane(lane)
-    await truth.upkeep.know_lane(lane)
+    assert await truth.upkeep.lanes() == []
+    await truth.queued(lane=lane.lane)
     assert await truth.upkeep.lanes() == [lane]
 
 

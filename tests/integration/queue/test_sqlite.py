@@ -40,6 +40,7 @@ async def test_writers_take_turns(truth: Truth) -> None:
     async def others(name: str) -> None:
         for index in range(50):
             await truth.upkeep.know_lane(LaneInfo(f"{name}-{index}", "m", "{}"))
+            await truth.queued(lane=f"{name}-{index}")
             await truth.session(name)
 
     await asyncio.gather(journal(), others("a"), others("b"), journal())

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+import pytest
+
+from neurogrid.core.errors import Unavailable
 from neurogrid.dispatch.lanes import Lanes
 from neurogrid.dispatch.policy import LaneSpec
 from neurogrid.queue.upkeep import LaneInfo, Upkeep
@@ -63,6 +66,21 @@ def test_other_gateways_learn_what_a_lane_requires() -> None:
         assert other.spec(lane) == LaneSpec(lane, "m", {"gpu": "yes"})
         other.probe(["m"])
         assert {spec.lane for spec in other.claimable()} == {"m", lane}
+
+    asyncio.run(main())
+
+
+def test_sets_of_requirements_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R15: users choose what they require, so a gateway keeps only so many different sets in mind."""
+    monkeypatch.setattr("neurogrid.dispatch.lanes.MOST_LANES", 2)
+
+    async def main() -> None:
+        lanes = lanes_of()
+        for value in ("1", "2", "1"):
+            await lanes.lane("m", {"a": value})
+        with pytest.raises(Unavailable):
+            await lanes.lane("m", {"a": "3"})
+        assert await lanes.lane("m", {}) == "m"
 
     asyncio.run(main())
 
