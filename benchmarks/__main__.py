@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +41,8 @@ def main(
     Everything that is needed is started and stopped here, in temporary directories. NEUROGRID_BENCH_DATABASE_URL and
     NEUROGRID_BENCH_REDIS_URL name servers to use in place of private ones from wheels.
     """
+    # Told to end, it still stops what it has started.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     console = Console(stderr=output == STDOUT)
     if not console.is_terminal:
         console.width = report.WIDTH
