@@ -254,11 +254,10 @@ async def _claim_rows(
     rows = [(op.lane, op.session.id, op.session.gen, op.session.node, op.write_id) for op in ops]
     classes = range(len(Priority))
     order = classes[::-1] if aged else classes
-    floors = [
-        (lane, priority, floors[priority])
-        for lane, floors in {op.lane: op.floors for op in ops}.items()
-        for priority in order
-    ]
+    lowest: dict[str, tuple[float, ...]] = {}
+    for op in ops:
+        lowest[op.lane] = tuple(map(min, op.floors, lowest.get(op.lane, op.floors)))
+    floors = [(lane, priority, lowest[lane][priority]) for lane in lowest for priority in order]
     return list(await connection.fetch(statements.CLAIM, *_columns(rows), *_columns(floors)))
 
 
@@ -269,7 +268,7 @@ def _insert_row(op: Insert) -> tuple[Any, ...]:
         op.present, op.input, op.parameters,
         op.requires, op.metadata, op.input_hash, op.deterministic, op.on_disconnect, op.timeout_s,
         op.deadline, op.max_attempts, session and session.id, session and session.gen,
-        session and session.node, op.write_id, eventdata.queued(op), op.once and op.once.key,
+        session and session.node, op.write_id, op.once and op.once.key,
         op.once and op.once.body_hash,
     )  # fmt: skip
 

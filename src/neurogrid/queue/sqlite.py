@@ -86,8 +86,10 @@ RETURNING id, owner_id, lane, model, attempt, errors, losses, max_attempts, inpu
     deadline, started_at, session_id, class, rank, cost, weight
 """
 LAST = """
-SELECT max(rank) FROM tasks
-WHERE owner_id = ? AND lane = ? AND class = ? AND status IN ('queued', 'waiting', 'running')
+SELECT max(
+    coalesce((SELECT max(rank) FROM tasks
+        WHERE owner_id = ?1 AND lane = ?2 AND class = ?3 AND status IN ('queued', 'waiting', 'running')), 0),
+    coalesce((SELECT rank FROM lane_clock WHERE lane = ?2 AND class = ?3), 0))
 """
 FAST = """
 SELECT NOT EXISTS (SELECT 1 FROM tasks WHERE status = 'queued' AND lane = ?1)

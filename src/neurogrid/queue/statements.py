@@ -10,6 +10,10 @@ XID = "pg_current_xact_id()::text::bigint"
 RUNNING = """'{"status":"running","attempt":' || attempt || ',"node":' || to_json(node)::text || '}'"""
 RUNNING_AT_ONCE = """'{"status":"running","attempt":1,"node":' || to_json(ins.node)::text || '}'"""
 
+# Made of the row, since a join with what was sent would be a nested loop over the square of the batch.
+QUEUED = """'{"status":"queued","model":' || to_json(ins.model)::text || ',"priority":"'
+               || (ARRAY['high', 'normal', 'low'])[ins.class + 1] || '"}'"""
+
 # The status in a form that the planner does not recognize: where it does, it walks the partial index of all
 # running (or live) tasks on a young table, for every batch, instead of going by key (R11, R13).
 STATUS = "(t.status || '')"
@@ -171,8 +175,8 @@ INSERT_COLUMNS = (
     ("class", "int2"), ("cost", "float8"), ("weight", "float8"), ("present", "float8"), ("input", "text"), ("parameters", "text"), ("requires", "text"),
     ("metadata", "text"), ("input_hash", "text"), ("deterministic", "bool"), ("on_disconnect", "text"),
     ("timeout_s", "float8"), ("deadline", "timestamptz"), ("max_attempts", "int2"),
-    ("session_id", "uuid"), ("gen", "int"), ("node", "text"), ("write_id", "uuid"), ("data", "text"),
-    ("key", "text"), ("body_hash", "text"),
+    ("session_id", "uuid"), ("gen", "int"), ("node", "text"), ("write_id", "uuid"), ("key", "text"),
+    ("body_hash", "text"),
 )  # fmt: skip
 _ARRAYS = ", ".join(f"${i}::{type_}[]" for i, (_, type_) in enumerate(INSERT_COLUMNS, 1))
 _NAMES = ", ".join(name for name, _ in INSERT_COLUMNS)
@@ -186,7 +190,9 @@ WITH d AS (
         sum(u.cost / u.weight) OVER (PARTITION BY u.owner_id, u.lane, u.class ORDER BY u.id) AS share
     FROM unnest({_ARRAYS}) AS u({_NAMES})
 ), last AS MATERIALIZED (
+    -- The gateway's own clock may be behind, after a start or a sleep; below the floors nobody looks (R16).
     SELECT o.owner_id, o.lane, o.class, greatest(o.present, (
+        SELECT c.rank FROM lane_clock c WHERE c.lane = o.lane AND c.class = o.class), (
         SELECT max(t.rank) FROM tasks t
         WHERE t.owner_id = o.owner_id AND t.lane = o.lane AND t.class = o.class
             AND t.status IN ('queued', 'waiting', 'running'))) AS rank
@@ -213,14 +219,12 @@ WITH d AS (
     FROM d JOIN last USING (owner_id, lane, class)
     WHERE key IS NULL OR id IN (SELECT task_id FROM keys)
     ON CONFLICT (id) DO NOTHING
-    RETURNING id, owner_id, status, created_at, node, rank
+    RETURNING id, owner_id, status, created_at, node, rank, model, class
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
     SELECT ins.id, e.attempt, 1, ins.owner_id, {XID}, e.type, ins.created_at,
-           CASE e.attempt WHEN 0 THEN d.data
-           ELSE {RUNNING_AT_ONCE} END
-    FROM ins JOIN d USING (id)
-    CROSS JOIN (VALUES (0, 'task.queued'), (1, 'task.running')) AS e(attempt, type)
+           CASE e.attempt WHEN 0 THEN {QUEUED} ELSE {RUNNING_AT_ONCE} END
+    FROM ins CROSS JOIN (VALUES (0, 'task.queued'), (1, 'task.running')) AS e(attempt, type)
     WHERE e.attempt = 0 OR ins.status = 'running'
 )
 SELECT id::text, status, created_at, rank FROM ins

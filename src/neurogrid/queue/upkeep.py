@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from neurogrid.core.db import Database, UtcDateTime
@@ -158,10 +158,21 @@ class Upkeep:
         due = select(Task.id).where(Task.status == "waiting", Task.run_at <= self._clock())
         if await self._database.first(due.limit(1)) is None:
             return []
+        clock = (
+            select(LaneClock.rank)
+            .where(LaneClock.lane == Task.lane, LaneClock.class_ == Task.class_)
+            .scalar_subquery()
+        )
         statement = (
             update(Task)
             .where(Task.id.in_(due.limit(PROMOTE_LIMIT).with_for_update(skip_locked=True)))
-            .values(status="queued", wait_reason=None, run_at=None)
+            # It may have waited for longer than floors lie in the past (R16).
+            .values(
+                status="queued",
+                wait_reason=None,
+                run_at=None,
+                rank=case((clock > Task.rank, clock), else_=Task.rank),
+            )
             .returning(Task.lane)
         )
         async with self._database.transaction() as transaction:

@@ -39,7 +39,7 @@ class DebugEcho(_Debug):
         input_schema={"description": "Anything JSON can say; it comes back as the output."},
         parameters_schema=schema_of(NoParameters),
         example_input={"hello": "world"},
-        slots=16,
+        slots=64,
     )
 
     async def run(self, input: Any, parameters: dict[str, Any], emit: Emit) -> Output:
