@@ -71,6 +71,8 @@ class FairClock:
         if rank > self._served.get(clock, 0.0):
             self._served[clock] = rank
             self._changed.add(clock)
+        elif rank < self._floor(clock, self._now()):
+            self._unfloored.pop(lane, None)  # there may be more of them down there
 
     def floors(self, lane: str) -> tuple[float, float, float]:
         """Return the ranks below which a claim need not look: what was served ``FLOOR_AGE`` ago (R16)."""

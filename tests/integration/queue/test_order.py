@@ -10,8 +10,8 @@ import pytest_asyncio
 
 from neurogrid.core.ids import new_id
 from neurogrid.dispatch.fairness import FairClock
-from neurogrid.queue.ops import Claimed, Finish, Insert, SessionRef, Want
-from neurogrid.queue.policy import Priority, Status
+from neurogrid.queue.ops import Claimed, Finish, Insert, Requeue, SessionRef, Want
+from neurogrid.queue.policy import Charge, Priority, Status
 from tests.support.queue import insertion
 from tests.support.truth import Truth, truth_of
 
@@ -103,6 +103,20 @@ async def test_the_lowest_class_is_never_starved(shop: Shop) -> None:
     await shop.submit(low, 5, priority=Priority.LOW)
     await shop.submit(high, 60, priority=Priority.HIGH)
     assert (await shop.serve(50, aged=True)).count(low) == 5
+
+
+async def test_nothing_is_queued_below_the_floors(shop: Shop) -> None:
+    """R16: a gateway that has just started, or slept, ranks by the clock of all, not by its own; so does a retry."""
+    clock = ("lane", Priority.NORMAL.value)
+    await shop.truth.upkeep.sync_clocks({clock: 3.0})
+    await shop.submit(new_id(), 1)
+    claimed = await shop.truth.one(Want(LANE, shop.session))
+    assert claimed.rank == 4.0
+    again = Requeue(claimed.task, claimed.attempt, Status.WAITING, Charge.ERROR, "error")
+    assert await shop.truth.one(again)
+    await shop.truth.upkeep.sync_clocks({clock: 30.0})
+    assert await shop.truth.upkeep.promote() == [LANE]
+    assert (await shop.truth.one(Want(LANE, shop.session))).rank == 30.0
 
 
 async def test_a_claim_looks_no_lower_than_its_floor(shop: Shop, database_url: str) -> None:

@@ -68,6 +68,20 @@ def test_floors_lie_in_the_past() -> None:
     assert clock.floors("lane") != (0.0, 0.0, 0.0)
 
 
+def test_what_lies_below_the_floor_is_fetched_at_once() -> None:
+    """R16: where a claim that looked at everything found something below the floor, the next one looks there, too."""
+    time = Time()
+    clock = FairClock(time)
+    for _ in range(2):
+        clock.merge({("lane", 1): 5.0})
+        time.now += FLOOR_AGE
+    assert clock.floors("lane") == (0.0, 0.0, 0.0)
+    clock.served("lane", 1, 4.0)
+    assert clock.floors("lane") == (0.0, 0.0, 0.0)
+    clock.served("lane", 1, 6.0)
+    assert clock.floors("lane") == (0.0, 5.0, 0.0)
+
+
 def test_some_claims_begin_below() -> None:
     """R17: every tenth claim begins with the lowest class."""
     clock = FairClock(Time())
