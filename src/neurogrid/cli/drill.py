@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from neurogrid.cli import screen
+from neurogrid.cli.failures import INTERRUPTED
 from neurogrid.cli.options import Json
 
 if TYPE_CHECKING:
     from neurogrid.drill.exercise import Progress, Watch
     from neurogrid.drill.report import Report
     from neurogrid.drill.selftest import Outcome
+
+T = TypeVar("T")
 
 LOST = 1
 SHOWN = 20
@@ -71,7 +75,7 @@ def drill(
         return
     order = Order(directory, seed, minutes * 60, gateways, nodes, rate)
     with _watching() as watch:
-        report = asyncio.run(Exercise(order, watch, screen.note).run())
+        report = _run(Exercise(order, watch, screen.note).run())
     if report.lossless and not keep:
         shutil.rmtree(directory)
     if json:
@@ -82,13 +86,27 @@ def drill(
         raise typer.Exit(LOST)
 
 
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work``; when asked to stop, let it end what it started."""
+
+    async def main() -> T:
+        task = asyncio.ensure_future(work)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await task
+
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        raise typer.Exit(INTERRUPTED) from None
+
+
 def _test_itself(directory: Path, seed: int, *, keep: bool, json: bool) -> None:
     """Run the drills that have to fail, and fail where one does not."""
     from neurogrid.drill.selftest import self_test
 
     outcomes: list[Outcome] = []
     with _watching() as watch:
-        asyncio.run(self_test(directory, seed, watch, screen.note, outcomes.append))
+        _run(self_test(directory, seed, watch, screen.note, outcomes.append))
     blind = [outcome.trial.protection.value for outcome in outcomes if not outcome.noticed]
     if not blind and not keep:
         shutil.rmtree(directory)

@@ -102,12 +102,14 @@ class Exercise:
             await asyncio.sleep(self._order.seconds - self._scene.clock)
             load.stop()
             followers.calm = True
-            self._scene.complaints += await self._grid.mend()
+            await self._grid.mend()
             await self._settle(running)
         finally:
             for task in (running, watching):
                 task.cancel()
-            await asyncio.gather(running, watching, return_exceptions=True)
+            for outcome in await asyncio.gather(running, watching, return_exceptions=True):
+                if isinstance(outcome, Exception):
+                    raise outcome
 
     async def _settle(self, running: asyncio.Future[None]) -> None:
         """Wait until every task is over and every client knows, as long as that may take."""
@@ -117,8 +119,6 @@ class Exercise:
 
         await until(over, self._order.settle, LOOK_EVERY)
         await asyncio.wait({running}, timeout=STREAMS_WITHIN)
-        if running.done():
-            running.result()
 
     async def _report(self, load: Load) -> Report:
         tasks = await self._rows.tasks()
@@ -152,6 +152,7 @@ class Exercise:
 
     async def _keep_watching(self, load: Load, followers: Followers) -> None:
         while True:
+            self._scene.supervise()
             phase = "settling" if followers.calm else "drilling"
             self._watch(
                 Progress(

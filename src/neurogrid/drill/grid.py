@@ -31,6 +31,8 @@ JOURNAL = "neurogrid-journal"
 """What the connection calls itself by which a gateway writes."""
 SLOTS = 16
 READY_WITHIN = 60.0
+NO_DATABASE = 3
+"""The exit code of a gateway that does not reach its database."""
 SETTINGS = {
     # Everything as in production, but sooner.
     "NEUROGRID_GRID__LEASE": "3",
@@ -121,21 +123,27 @@ class Grid:
         """End everything."""
         await self._stack.aclose()
 
-    async def mend(self) -> list[str]:
-        """Undo all that was done to the grid: everything runs and answers. Return who had ended by itself."""
+    def revive(self) -> list[GridProcess]:
+        """Do what a supervisor does: start those again that ended by themselves. Return them, for complaints.
+
+        A gateway that finds no database when it starts gives up, as a supervisor expects it to.
+        """
+        ended = [one for one in self.processes if one.wanted and not one.alive]
+        strange = [one for one in ended if one.returncode != NO_DATABASE]
+        for process in ended:
+            process.start()
+        return strange
+
+    async def mend(self) -> None:
+        """Undo all that was done to the grid: everything runs and answers. Raises ``GridFailed``."""
         for proxy in self._proxies():
             proxy.thaw()
         await self.database.mend()
         await self.redis.mend()
-        ended = []
         for process in self.processes:
             if process.paused:
                 process.resume()
-            if not process.alive:
-                ended.append(f"{process.name} had ended with {process.returncode}")
-                process.start()
         await self.ready()
-        return ended
 
     async def ready(self) -> None:
         """Wait until all gateways are ready and serve every model. Raises ``GridFailed``."""

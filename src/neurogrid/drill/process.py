@@ -22,7 +22,8 @@ class GridProcess:
         self.name = name
         self.log = log
         self.paused = False
-        self.starts = 0
+        self.wanted = False
+        """It was started, and nobody ended it since."""
         self._command = list(command)
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
@@ -50,7 +51,7 @@ class GridProcess:
                 start_new_session=True,
             )
         self.paused = False
-        self.starts += 1
+        self.wanted = True
 
     def pause(self) -> None:
         """Stop it where it stands."""
@@ -64,6 +65,7 @@ class GridProcess:
 
     def kill(self) -> None:
         """End it without a warning, with its children, and reap it."""
+        self.wanted = False
         if self._process is not None:
             self._send(signal.SIGKILL)
             self._process.wait(REAP_WITHIN)
@@ -71,6 +73,7 @@ class GridProcess:
 
     async def terminate(self, seconds: float) -> int | None:
         """Ask it to stop; return how it ended, ``None`` when it did not within ``seconds``."""
+        self.wanted = False
         self._send(signal.SIGTERM)
 
         async def ended() -> bool:

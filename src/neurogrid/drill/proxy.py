@@ -35,6 +35,7 @@ class Proxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     @property
     def port(self) -> int:
@@ -47,7 +48,7 @@ class Proxy:
 
     async def start(self) -> None:
         """Listen."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
 
     async def close(self) -> None:
         """Cut everything and listen no more."""
@@ -55,6 +56,8 @@ class Proxy:
             self._server.close()
         self._flowing.set()
         self.cut()
+        if self._serving:
+            await asyncio.wait(self._serving)
 
     def cut(self) -> int:
         """Break all connections without a goodbye, and return how many there were."""
@@ -69,6 +72,11 @@ class Proxy:
     def thaw(self) -> None:
         """Let everything pass."""
         self._flowing.set()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -14,8 +14,8 @@ from neurogrid.drill.harm.scene import Tell
 from neurogrid.drill.report import Report
 from neurogrid.drill.verdict import Kind as Loss
 
-SECONDS = 20.0
-SETTLE = 15.0
+SECONDS = 12.0
+SETTLE = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ class ProcessHarm:
 
     async def _kill(self, process: GridProcess, seconds: float) -> bool:
         async with self._scene.alone(process):
-            self._see_to(process)
+            if not process.alive:
+                return False
             self._scene.say(f"kill -9 {process.name}, away for {seconds:g} s")
             process.kill()
             await asyncio.sleep(seconds)
@@ -58,7 +59,6 @@ class ProcessHarm:
             raise Cut
 
         async with self._scene.alone(process):
-            self._see_to(process)
             if not await gateway.to_database.spring(Trap(Moment.COMMIT, strike)):
                 return False
             await asyncio.sleep(HELD + misfortune.seconds)
@@ -67,7 +67,8 @@ class ProcessHarm:
 
     async def _terminate(self, process: GridProcess, seconds: float) -> bool:
         async with self._scene.alone(process):
-            self._see_to(process)
+            if not process.alive:
+                return False
             self._scene.say(f"SIGTERM {process.name}")
             code = await process.terminate(TERM_WITHIN)
             if code != 0:
@@ -80,7 +81,8 @@ class ProcessHarm:
 
     async def _pause(self, process: GridProcess, seconds: float) -> bool:
         async with self._scene.alone(process):
-            self._see_to(process)
+            if not process.alive:
+                return False
             self._scene.say(f"pause {process.name} for {seconds:g} s")
             process.pause()
             await asyncio.sleep(seconds)
@@ -96,15 +98,8 @@ class ProcessHarm:
             self._scene.say(f"pause {process.name} in a transaction for {misfortune.seconds:g} s")
 
         async with self._scene.alone(process):
-            self._see_to(process)
             if not await gateway.to_database.spring(Trap(Moment.HELD_OPEN, strike)):
                 return False
             await asyncio.sleep(misfortune.seconds)
             process.resume()
         return True
-
-    def _see_to(self, process: GridProcess) -> None:
-        """Complain about a process that ended without our doing, and start it."""
-        if not process.alive:
-            self._scene.complain(f"{process.name} had ended by itself with {process.returncode}")
-            process.start()

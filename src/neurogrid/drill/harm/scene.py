@@ -42,6 +42,12 @@ class Scene:
         self.complaints.append(f"{what} at {self.clock:.1f} s")
         self.say(what)
 
+    def supervise(self) -> None:
+        """Start those again that ended without our doing, and complain about them."""
+        before = {process: process.returncode for process in self.grid.processes}
+        for process in self.grid.revive():
+            self.complain(f"{process.name} ended by itself with {before[process]}")
+
     def alone(self, victim: object) -> asyncio.Lock:
         """Return what to hold while something is done to ``victim``: it takes one misfortune after the other."""
         return self._busy.setdefault(id(victim), asyncio.Lock())

@@ -1,0 +1,62 @@
+"""``neurogrid drill``: the grid is broken in every way and loses nothing, and a weakened grid is found out."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.support.processes import Grid
+from tests.support.until import until_blocking
+
+pytestmark = pytest.mark.timeout(900)
+DRILL = "drill --json --seed"
+
+
+def test_nothing_is_lost(tmp_path: Path) -> None:
+    """Three quarters of a minute of kills, pauses and cuts under load: nothing lost, doubled, missing or stuck."""
+    with Grid(tmp_path) as grid:
+        report = json.loads(grid.run(*DRILL.split(), "20", "--minutes", "0.75", timeout=600))
+    assert report["findings"] == []
+    assert {report[name] for name in ("lost", "finished_twice", "stream_gaps", "stuck")} == {0}
+    assert report["finished"] == report["accepted"] > 300
+    assert report["kills"] + report["pauses"] >= 8
+    assert report["complaints"] == []
+    assert not Path(report["logs"]).exists()
+
+
+def test_every_protection_is_needed(tmp_path: Path) -> None:
+    """With fence, lease, commit before the answer, or resumption switched off, the drill reports the loss."""
+    with Grid(tmp_path) as grid:
+        report = json.loads(grid.run(*DRILL.split(), "1", "--self-test", timeout=800))
+    assert report["blind"] == []
+    assert {trial["protection"] for trial in report["trials"]} == {"fence", "lease", "commit", "resume"}
+
+
+def test_a_drill_that_is_stopped_leaves_nothing_running(tmp_path: Path) -> None:
+    """SIGTERM in the middle of a drill ends everything it started."""
+    command = [sys.executable, "-m", "neurogrid.cli.main", "drill", "--seed", "1"]
+    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as drill:
+        assert drill.stderr is not None
+        for line in drill.stderr:
+            if "node" in line or "gateway" in line or "PostgreSQL" in line:
+                break
+        assert running(tmp_path)
+        drill.send_signal(signal.SIGTERM)
+        drill.stderr.read()
+        assert drill.wait(120) == 130
+    until_blocking(lambda: not running(tmp_path), what="nothing is left")
+
+
+def running(directory: Path) -> list[str]:
+    return [
+        process.info["name"]
+        for process in psutil.process_iter(["name", "cwd"])
+        if (process.info["cwd"] or "").startswith(str(directory))
+    ]
