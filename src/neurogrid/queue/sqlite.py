@@ -43,7 +43,7 @@ FINISH = """
 UPDATE tasks SET status = ?, final_seq = ?, output = ?, output_apart = ?, error = ?, errors = errors + ?,
     dead_letter = ?, prompt_tokens = ?, completion_tokens = ?, compute_seconds = ?, session_id = NULL,
     write_id = ?, finished_at = ?
-WHERE id = ?13 AND ?14 > 0 AND status = 'running'
+WHERE id = ? AND attempt = ? AND status = 'running'
 RETURNING owner_id, node, started_at
 """
 REQUEUE = """
