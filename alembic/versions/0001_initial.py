@@ -177,7 +177,12 @@ def upgrade() -> None:
     )
     partial_index("ix_tasks_claim", "tasks", ["lane", "class", "rank", "id"], "status = 'queued'")
     partial_index("ix_tasks_due", "tasks", ["run_at"], "status = 'waiting'")
-    partial_index("ix_tasks_live", "tasks", ["owner_id", "lane", "class", "rank"], "status IN ('queued', 'waiting', 'running')")
+    partial_index(
+        "ix_tasks_live",
+        "tasks",
+        ["owner_id", "lane", "class", "rank"],
+        "status IN ('queued', 'waiting', 'running')",
+    )
     op.create_index("ix_tasks_owner", "tasks", ["owner_id", "id"])
     partial_index("ix_tasks_session", "tasks", ["session_id"], "status = 'running'")
     op.create_table(

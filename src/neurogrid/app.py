@@ -64,9 +64,7 @@ def create_app(settings: Settings, companion: Companion | None = None) -> FastAP
     openapi.install(app)
     if settings.enable_api_docs:
         docs.install(app)
-    Instrumentator().instrument(app).expose(
-        app, include_in_schema=False
-    )
+    Instrumentator().instrument(app).expose(app, include_in_schema=False)
     middleware.install(app, settings.tasks)
     return app
 

@@ -246,9 +246,7 @@ async def _claim(connection: asyncpg.Connection[Any], ops: Sequence[Want], *, re
     return [done.get(op.write_id) for op in ops]
 
 
-async def _claim_rows(
-    connection: asyncpg.Connection[Any], ops: Sequence[Want], *, aged: bool
-) -> list[_Row]:
+async def _claim_rows(connection: asyncpg.Connection[Any], ops: Sequence[Want], *, aged: bool) -> list[_Row]:
     if not ops:
         return []
     rows = [(op.lane, op.session.id, op.session.gen, op.session.node, op.write_id) for op in ops]

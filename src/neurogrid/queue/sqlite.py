@@ -275,9 +275,7 @@ class _Transaction(Moves):
 
     def _claim(self, op: Want) -> Answer:
         session = op.session
-        row = self._one(
-            CLAIM, op.lane, session.id, session.node, self._at, op.write_id, session.gen, op.aged
-        )
+        row = self._one(CLAIM, op.lane, session.id, session.node, self._at, op.write_id, session.gen, op.aged)
         if row is None:
             return None
         task, owner, lane, model, attempt, errors, losses, max_attempts, input_, parameters, timeout_s, \

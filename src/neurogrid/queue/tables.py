@@ -88,9 +88,7 @@ class Task(Base):
         Index("ix_tasks_claim", "lane", "class", "rank", "id", postgresql_where=QUEUED, sqlite_where=QUEUED),
         Index("ix_tasks_due", "run_at", postgresql_where=WAITING, sqlite_where=WAITING),
         Index("ix_tasks_session", "session_id", postgresql_where=RUNNING, sqlite_where=RUNNING),
-        Index(
-            "ix_tasks_live", "owner_id", "lane", "class", "rank", postgresql_where=LIVE, sqlite_where=LIVE
-        ),
+        Index("ix_tasks_live", "owner_id", "lane", "class", "rank", postgresql_where=LIVE, sqlite_where=LIVE),
         Index("ix_tasks_owner", "owner_id", "id"),
         Index("ix_tasks_deadline", "deadline", postgresql_where=LIMITED, sqlite_where=LIMITED),
         Index("ix_tasks_dead", "owner_id", "id", postgresql_where=DEAD, sqlite_where=DEAD),
