@@ -155,7 +155,13 @@ class NodeGate:
         known = before.running.get(task.task) if before is not None else None
         if known is None or known.attempt != task.attempt:
             known = Running(
-                task.task, task.attempt, task.owner, task.lane, task.model, task.charges, deadline=task.deadline
+                task.task,
+                task.attempt,
+                task.owner,
+                task.lane,
+                task.model,
+                task.charges,
+                deadline=task.deadline,
             )
         known.sign()
         known.missing = 0

@@ -234,7 +234,9 @@ def _failed(message: Result | Error, failure: Failure, *, dead: bool = False) ->
 
 
 def _too_late(last: Failure) -> Failure:
-    text = f"The deadline leaves no time for another attempt. The last one failed: {last.message} ({last.code})"
+    text = (
+        f"The deadline leaves no time for another attempt. The last one failed: {last.message} ({last.code})"
+    )
     return Failure("deadline_exceeded", text)
 
 
