@@ -14,6 +14,7 @@ from typing import Any
 from neurogrid.core.db import SQLITE_PRAGMAS, from_sqlite_time, to_sqlite_time
 from neurogrid.core.ids import now
 from neurogrid.queue import eventdata
+from neurogrid.queue import sqlite_statements as sql
 from neurogrid.queue.ops import (
     Answer,
     Batch,
@@ -34,83 +35,6 @@ from neurogrid.queue.ops import (
 from neurogrid.queue.policy import Charge, Status
 from neurogrid.queue.sqlite_moves import Moves
 from neurogrid.queue.writer import ConnectionLost, RowRejected, Transient
-
-EVENT = (
-    "INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data) VALUES (?,?,?,?,?,?,?,?)"
-)
-RENEW = "UPDATE node_sessions SET lease_until = ? WHERE id = ? AND gen = ?"
-FINISH = """
-UPDATE tasks SET status = ?, final_seq = ?, output = ?, output_apart = ?, error = ?, errors = errors + ?,
-    dead_letter = ?, prompt_tokens = ?, completion_tokens = ?, compute_seconds = ?, session_id = NULL,
-    write_id = ?, finished_at = ?
-WHERE id = ? AND attempt = ? AND status = 'running'
-RETURNING owner_id, node, started_at
-"""
-REQUEUE = """
-UPDATE tasks SET status = ?1, attempt = attempt + 1, errors = errors + ?2, losses = losses + ?3,
-    dead_letter = ?1 = 'failed', session_id = NULL,
-    rank = max(rank, coalesce((
-        SELECT c.rank FROM lane_clock c WHERE c.lane = tasks.lane AND c.class = tasks.class), rank)),
-    wait_reason = CASE ?1 WHEN 'waiting' THEN 'backoff' END, run_at = CASE ?1 WHEN 'waiting' THEN ?4 END,
-    error = CASE ?1 WHEN 'failed' THEN ?5 END, final_seq = CASE ?1 WHEN 'failed' THEN 0 END,
-    finished_at = CASE ?1 WHEN 'failed' THEN ?6 END, write_id = ?7
-WHERE id = ?8 AND attempt = ?9 AND status = 'running' AND CASE ?12
-    WHEN 'held' THEN session_id = ?10 AND EXISTS (SELECT 1 FROM node_sessions WHERE id = ?10 AND gen = ?11)
-    WHEN 'expired' THEN session_id = ?10 AND EXISTS (
-        SELECT 1 FROM node_sessions WHERE id = ?10 AND gen = ?11 AND lease_until < ?6)
-    WHEN 'orphaned' THEN NOT EXISTS (SELECT 1 FROM node_sessions WHERE id = session_id)
-    ELSE true END
-RETURNING owner_id, lane, attempt
-"""
-EVICT = """
-DELETE FROM node_sessions WHERE id = ?1 AND gen = ?2 AND lease_until < ?3
-    AND NOT EXISTS (SELECT 1 FROM tasks WHERE status = 'running' AND session_id = ?1)
-"""
-CANCEL = """
-UPDATE tasks SET status = 'canceled', attempt = attempt + 1, final_seq = 0, session_id = NULL,
-    wait_reason = NULL, run_at = NULL, finished_at = ?2, write_id = ?3
-WHERE id = ?1 RETURNING owner_id, attempt
-"""
-CANCELABLE = """
-SELECT session_id FROM tasks
-WHERE id = ?1 AND (?2 IS NULL OR owner_id = ?2) AND status IN ('queued', 'waiting', 'running')
-"""
-CLAIM = """
-UPDATE tasks SET status = 'running', session_id = ?2, node = ?3, wait_reason = NULL, started_at = ?4,
-    write_id = ?5
-WHERE id = (
-    SELECT id FROM tasks WHERE status = 'queued' AND lane = ?1
-    ORDER BY CASE WHEN ?7 THEN -class ELSE class END, rank, id LIMIT 1)
-    AND EXISTS (SELECT 1 FROM node_sessions WHERE id = ?2 AND gen = ?6 AND lease_until > ?4)
-RETURNING id, owner_id, lane, model, attempt, errors, losses, max_attempts, input, parameters, timeout_s,
-    deadline, started_at, session_id, class, rank, cost, weight
-"""
-LAST = """
-SELECT max(
-    coalesce((SELECT max(rank) FROM tasks
-        WHERE owner_id = ?1 AND lane = ?2 AND class = ?3 AND status IN ('queued', 'waiting', 'running')), 0),
-    coalesce((SELECT rank FROM lane_clock WHERE lane = ?2 AND class = ?3), 0))
-"""
-FAST = """
-SELECT NOT EXISTS (SELECT 1 FROM tasks WHERE status = 'queued' AND lane = ?1)
-    AND EXISTS (SELECT 1 FROM node_sessions WHERE id = ?2 AND gen = ?3 AND lease_until > ?4)
-"""
-KEY = """
-INSERT INTO idempotency_keys (owner_id, key, body_hash, task_id, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)
-ON CONFLICT (owner_id, key) DO UPDATE SET
-    body_hash = excluded.body_hash, task_id = excluded.task_id, expires_at = excluded.expires_at
-WHERE expires_at < ?6
-RETURNING task_id
-"""
-KNOWN_KEY = "SELECT task_id, body_hash FROM idempotency_keys WHERE owner_id = ? AND key = ?"
-INSERT = """
-INSERT INTO tasks (
-    id, owner_id, status, lane, model, model_version, class, rank, cost, weight, input, parameters, requires,
-    metadata, input_hash, deterministic, cached, on_disconnect, timeout_s, deadline, max_attempts, attempt,
-    errors, losses, dead_letter, session_id, node, write_id, output_apart, prompt_tokens, completion_tokens,
-    compute_seconds, created_at, started_at)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,1,0,0,0,?,?,?,0,0,0,0,?,?)
-"""
 
 KEY_SECONDS = 24 * 3600.0
 REJECTED = (
@@ -224,16 +148,16 @@ class _Transaction(Moves):
         return to_sqlite_time(self._now + timedelta(seconds=seconds))
 
     def _event(self, task: str, attempt: int, seq: int, owner: str, type: str, data: str) -> None:
-        self._execute(EVENT, (task, attempt, seq, owner, self._xid, type, self._at, data))
+        self._execute(sql.EVENT, (task, attempt, seq, owner, self._xid, type, self._at, data))
 
     def _renew(self, op: Renew) -> Answer:
         parameters = (self._later(op.lease), op.session.id, op.session.gen)
-        return self._execute(RENEW, parameters).rowcount == 1 or None
+        return self._execute(sql.RENEW, parameters).rowcount == 1 or None
 
     def _finish(self, op: Finish) -> Answer:
         usage = op.usage
         row = self._one(
-            FINISH,
+            sql.FINISH,
             op.status.value, op.final_seq, op.output, op.output_apart, op.error,
             op.charge is Charge.ERROR, op.dead_letter, usage.prompt_tokens, usage.completion_tokens,
             usage.compute_seconds, op.write_id, self._at, op.task, op.attempt,
@@ -249,7 +173,7 @@ class _Transaction(Moves):
     def _requeue(self, op: Requeue) -> Answer:
         session = op.session
         row = self._one(
-            REQUEUE,
+            sql.REQUEUE,
             op.status.value, op.charge is Charge.ERROR, op.charge is Charge.LOSS, self._later(op.delay),
             op.error, self._at, op.write_id, op.task, op.attempt, session and session.id,
             session and session.gen, op.guard and op.guard.value,
@@ -263,19 +187,21 @@ class _Transaction(Moves):
         return Requeued(op.task, owner, lane, attempt, op.status, self._now, data)
 
     def _evict(self, op: Evict) -> Answer:
-        return self._execute(EVICT, (op.session.id, op.session.gen, self._at)).rowcount == 1 or None
+        return self._execute(sql.EVICT, (op.session.id, op.session.gen, self._at)).rowcount == 1 or None
 
     def _cancel(self, op: Cancel) -> Answer:
-        before = self._one(CANCELABLE, op.task, op.owner)
+        before = self._one(sql.CANCELABLE, op.task, op.owner)
         if before is None:
             return None
-        owner, attempt = self._execute(CANCEL, (op.task, self._at, op.write_id)).fetchone()
+        owner, attempt = self._execute(sql.CANCEL, (op.task, self._at, op.write_id)).fetchone()
         self._event(op.task, attempt, 0, owner, "task.canceled", eventdata.CANCELED)
         return Canceled(op.task, owner, attempt, before[0], self._now)
 
     def _claim(self, op: Want) -> Answer:
         session = op.session
-        row = self._one(CLAIM, op.lane, session.id, session.node, self._at, op.write_id, session.gen, op.aged)
+        row = self._one(
+            sql.CLAIM, op.lane, session.id, session.node, self._at, op.write_id, session.gen, op.aged
+        )
         if row is None:
             return None
         task, owner, lane, model, attempt, errors, losses, max_attempts, input_, parameters, timeout_s, \
@@ -290,18 +216,18 @@ class _Transaction(Moves):
         if op.once is not None:
             expires = self._later(KEY_SECONDS)
             new = (op.owner, op.once.key, op.once.body_hash, op.id, expires, self._at)
-            if self._one(KEY, *new) is None:
-                return Duplicate(*self._execute(KNOWN_KEY, (op.owner, op.once.key)).fetchone())
+            if self._one(sql.KEY, *new) is None:
+                return Duplicate(*self._execute(sql.KNOWN_KEY, (op.owner, op.once.key)).fetchone())
         session = op.session
         fast = session is not None and bool(
-            self._one(FAST, op.lane, session.id, session.gen, self._at)[0]  # type: ignore[index]
+            self._one(sql.FAST, op.lane, session.id, session.gen, self._at)[0]  # type: ignore[index]
         )
         status = Status.RUNNING if fast else Status.QUEUED
         holder = session if fast else None
-        last = self._one(LAST, op.owner, op.lane, op.priority)
+        last = self._one(sql.LAST, op.owner, op.lane, op.priority)
         rank = max(op.present, (last and last[0]) or 0.0) + op.cost / op.weight
         self._execute(
-            INSERT,
+            sql.INSERT,
             (
                 op.id, op.owner, status.value, op.lane, op.model, op.model_version, op.priority,
                 rank, op.cost, op.weight, op.input, op.parameters, op.requires, op.metadata,
