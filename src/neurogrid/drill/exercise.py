@@ -21,6 +21,7 @@ from neurogrid.drill.harm.plan import EVERYTHING, Deck, Family, schedule
 from neurogrid.drill.harm.scene import Scene, Tell
 from neurogrid.drill.load import RETRIES, TIMEOUT, Load
 from neurogrid.drill.patience import until
+from neurogrid.drill.records import OwnerRecord
 from neurogrid.drill.report import Report
 from neurogrid.drill.rows import Rows
 from neurogrid.drill.streams import Followers
@@ -29,6 +30,9 @@ from neurogrid.drill.verdict import judge
 STREAMS_WITHIN = 20.0
 """Seconds after that within which every stream has to say so."""
 LOOK_EVERY = 0.5
+OWNER_STREAMS = 2
+"""Clients that follow all tasks at once."""
+SUBSCRIBED_WITHIN = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +78,12 @@ class Exercise:
         self._order = order
         self._watch = watch
         self._grid = Grid(order.directory, order.gateways, order.nodes, order.environment)
-        choose = random.Random(f"{order.seed}:fate")  # noqa: S311  the drill must be repeatable
-        self._scene = Scene(self._grid, choose, tell)
+        self._choose = random.Random(f"{order.seed}:fate")  # noqa: S311  the drill must be repeatable
+        self._scene = Scene(self._grid, self._choose, tell)
         self._fate = Fate(self._scene)
         database = self._grid.database
         self._rows = Rows(str(database.socket.parent), database.user)
+        self._owners = [OwnerRecord() for _ in range(OWNER_STREAMS)]
         self._begun = time.monotonic()
 
     async def run(self) -> Report:
@@ -94,8 +99,10 @@ class Exercise:
             await self._grid.close()
 
     async def _drill(self, load: Load, followers: Followers) -> None:
-        running = asyncio.ensure_future(load.run())
         watching = asyncio.ensure_future(self._keep_watching(load, followers))
+        owners = [asyncio.ensure_future(followers.follow_all(one, self._choose)) for one in self._owners]
+        await until(self._owners_subscribed, SUBSCRIBED_WITHIN, LOOK_EVERY)
+        running = asyncio.ensure_future(load.run())
         try:
             self._scene.begun = time.monotonic()
             await self._fate.run(schedule(self._order.seed, self._order.seconds, self._order.deck))
@@ -105,11 +112,7 @@ class Exercise:
             await self._grid.mend()
             await self._settle(running)
         finally:
-            for task in (running, watching):
-                task.cancel()
-            for outcome in await asyncio.gather(running, watching, return_exceptions=True):
-                if isinstance(outcome, Exception):
-                    raise outcome
+            await _end(running, watching, *owners)
 
     async def _settle(self, running: asyncio.Future[None]) -> None:
         """Wait until every task is over and every client knows, as long as that may take."""
@@ -117,8 +120,15 @@ class Exercise:
         async def over() -> bool:
             return await self._live() == 0
 
+        async def told() -> bool:
+            events = {(event.task, event.id) for event in await self._rows.events()}
+            return running.done() and all(events <= owner.seen for owner in self._owners)
+
         await until(over, self._order.settle, LOOK_EVERY)
-        await asyncio.wait({running}, timeout=STREAMS_WITHIN)
+        await until(told, STREAMS_WITHIN, LOOK_EVERY)
+
+    async def _owners_subscribed(self) -> bool:
+        return all(owner.cursor is not None for owner in self._owners)
 
     async def _report(self, load: Load) -> Report:
         tasks = await self._rows.tasks()
@@ -126,8 +136,9 @@ class Exercise:
         return Report(
             seed=self._order.seed,
             seconds=time.monotonic() - self._begun,
-            verdict=judge(load.submissions, tasks, await self._rows.events()),
+            verdict=judge(load.submissions, tasks, await self._rows.events(), self._owners),
             submissions=load.submissions,
+            owners=self._owners,
             existing=frozenset(row.number for row in tasks),
             kills=self._fate.count(Family.KILL),
             pauses=self._fate.count(Family.PAUSE),
@@ -173,3 +184,12 @@ class Exercise:
             return await self._rows.live()
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return None
+
+
+async def _end(*tasks: asyncio.Future[None]) -> None:
+    """Cancel what still runs, and raise what failed."""
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome

@@ -21,6 +21,8 @@ class StreamRecord:
         """The id by which the stream resumes."""
         self.text = ""
         self.final: tuple[EventId, str] | None = None
+        self.ended = False
+        """Nothing more is expected."""
         self.problems: list[str] = []
         self.connections = 0
         self.replaced = 0
@@ -42,10 +44,12 @@ class StreamRecord:
         self.last = identifier
         if type in FINAL:
             self.final = (identifier, type)
+            self.ended = True
             self._check_whole(identifier, type)
 
     def over(self) -> None:
         """Take the word of the gateway that nothing more will come."""
+        self.ended = True
         if self.final is None:
             self.problems.append(f"ended after {self.last}, before the end of the task")
 
@@ -71,6 +75,26 @@ class StreamRecord:
         # models of the drill have no text in their output.
         if self._folded_at != (identifier.attempt, identifier.seq - 1):
             self.problems.append(f"completed by {identifier} with the text {_tail(self.text)}")
+
+
+class OwnerRecord:
+    """One stream of the state events of all tasks over all its connections."""
+
+    def __init__(self) -> None:
+        """Begin before the first connection."""
+        self.cursor: str | None = None
+        """The place from which the stream resumes, known once it was subscribed for the first time."""
+        self.seen: set[tuple[str, EventId]] = set()
+        self.repeated: list[tuple[str, EventId]] = []
+        self.connections = 0
+
+    def take(self, task: str, identifier: EventId, cursor: str) -> None:
+        """Take one event as it came."""
+        event = (task, identifier)
+        if event in self.seen:
+            self.repeated.append(event)
+        self.seen.add(event)
+        self.cursor = cursor
 
 
 @dataclass(slots=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from neurogrid.drill.records import Submission
+from neurogrid.drill.records import OwnerRecord, Submission
 from neurogrid.drill.verdict import Finding, Kind, Verdict
 
+_VARIABLE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|http://[\d.:]+")
 SHOWN = 50
 """Findings in the report at most."""
 
@@ -22,6 +24,7 @@ class Report:
     seconds: float
     verdict: Verdict
     submissions: Sequence[Submission]
+    owners: Sequence[OwnerRecord]
     existing: frozenset[int]
     """The numbers of the submissions that are in the database."""
     kills: int
@@ -45,6 +48,7 @@ class Report:
         """Return it as JSON; the first names are those that scripts rely on (design §7)."""
         unknown = [one for one in self.submissions if one.unknown is not None]
         streams = [stream for one in self.submissions for stream in one.streams]
+        connections = sum(one.connections for one in streams) + sum(one.connections for one in self.owners)
         return {
             "accepted": self.verdict.accepted,
             "finished": self.verdict.finished,
@@ -59,8 +63,8 @@ class Report:
             "unknown": len(unknown),
             "unknown_accepted": sum(one.work.number in self.existing for one in unknown),
             "canceled": sum(one.cancel_told for one in self.submissions),
-            "streams": len(streams),
-            "stream_connections": sum(stream.connections for stream in streams),
+            "streams": len(streams) + len(self.owners),
+            "stream_connections": connections,
             "stream_replacements": sum(stream.replaced for stream in streams),
             "misfortunes": dict(sorted(self.misfortunes.items())),
             "reasons": _reasons(self.submissions),
@@ -74,5 +78,6 @@ class Report:
 
 def _reasons(submissions: Iterable[Submission]) -> dict[str, int]:
     """Count why submissions were not accepted, the commonest first."""
-    counted = Counter(one.refused or one.unknown for one in submissions if one.refused or one.unknown)
-    return {str(reason): number for reason, number in counted.most_common(10)}
+    reasons = (one.refused or one.unknown for one in submissions)
+    counted = Counter(_VARIABLE.sub("…", reason) for reason in reasons if reason is not None)
+    return dict(counted.most_common(SHOWN))

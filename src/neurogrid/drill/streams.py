@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import httpx
@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from neurogrid.client.sse import Parser
-from neurogrid.drill.records import StreamRecord
+from neurogrid.drill.records import OwnerRecord, StreamRecord
 from neurogrid.protocol.events import START, EventId
 
 SILENCE = 6.0
@@ -46,30 +46,40 @@ class Followers:
         """Follow until the task is over."""
         self.open += 1
         try:
-            while record.final is None:
+            while not record.ended:
                 record.connections += 1
                 listen = self._sse if record.transport == "sse" else self._websocket
                 with contextlib.suppress(Refused, *LOST):
                     async with asyncio.timeout(self._cut_after(choose)):
-                        if await self._listen(listen(choose.choice(self._gateways), record), record):
-                            return
-                await asyncio.sleep(AGAIN_AFTER)
+                        await self._listen(listen(choose.choice(self._gateways), record), record)
+                if not record.ended:
+                    await asyncio.sleep(AGAIN_AFTER)
         finally:
             self.open -= 1
+
+    async def follow_all(self, record: OwnerRecord, choose: random.Random) -> None:
+        """Follow the state events of all tasks, until cancelled."""
+        while True:
+            record.connections += 1
+            with contextlib.suppress(Refused, *LOST):
+                async with asyncio.timeout(self._cut_after(choose)):
+                    gateway = choose.choice(self._gateways)
+                    async with contextlib.aclosing(self._socket(gateway, "tasks", record.cursor)) as messages:
+                        async for message in messages:
+                            _take(record, message)
+            await asyncio.sleep(AGAIN_AFTER)
 
     def _cut_after(self, choose: random.Random) -> float | None:
         cut = choose.random() < CUT_SHARE
         seconds = choose.uniform(0.05, LONGEST_CUT)
         return seconds if cut and not self.calm else None
 
-    async def _listen(self, events: AsyncIterator[Any], record: StreamRecord) -> bool:
-        """Take events until there are no more; tell whether the gateway says that there will be none."""
-        async with contextlib.aclosing(events) as source:  # type: ignore[type-var]
+    async def _listen(self, events: AsyncGenerator[Any, None], record: StreamRecord) -> None:
+        async with contextlib.aclosing(events) as source:
             async for event in source:
                 record.take(EventId.parse(event["id"]), event["type"], event["data"])
-        return record.final is not None
 
-    async def _sse(self, gateway: str, record: StreamRecord) -> AsyncIterator[Any]:
+    async def _sse(self, gateway: str, record: StreamRecord) -> AsyncGenerator[Any, None]:
         headers = {**self._key, "Accept": "text/event-stream"}
         if record.last > START:
             headers["Last-Event-ID"] = str(record.last)
@@ -85,10 +95,19 @@ class Followers:
                 for message in parser.feed(piece):
                     yield orjson.loads(message.data)
 
-    async def _websocket(self, gateway: str, record: StreamRecord) -> AsyncIterator[Any]:
-        url = f"{gateway.replace('http', 'ws', 1)}/v1/ws"
+    async def _websocket(self, gateway: str, record: StreamRecord) -> AsyncGenerator[Any, None]:
+        after = str(record.last) if record.last > START else None
+        async with contextlib.aclosing(self._socket(gateway, f"task:{record.task}", after)) as messages:
+            async for message in messages:
+                if message["type"] == "event":
+                    yield message["event"]
+                    if record.ended:
+                        return
+
+    async def _socket(self, gateway: str, channel: str, after: str | None) -> AsyncGenerator[Any, None]:
+        """Subscribe to a channel, and yield every message that comes."""
         socket = await connect(
-            url,
+            f"{gateway.replace('http', 'ws', 1)}/v1/ws",
             additional_headers=self._key,
             compression=None,
             proxy=None,
@@ -97,18 +116,20 @@ class Followers:
             ping_timeout=SILENCE / 2,
         )
         try:
-            after = str(record.last) if record.last > START else None
-            await socket.send(
-                orjson.dumps({"type": "subscribe", "channel": f"task:{record.task}", "after": after}),
-                text=True,
-            )
+            request = {"type": "subscribe", "channel": channel, "after": after}
+            await socket.send(orjson.dumps(request), text=True)
             async for frame in socket:
                 message = orjson.loads(frame)
-                if message["type"] == "event":
-                    yield message["event"]
-                    if record.final is not None:
-                        return
-                elif message["type"] == "error":
+                if message["type"] == "error":
                     raise Refused
+                yield message
         finally:
             socket.transport.abort()  # no goodbye: that is what a cut looks like
+
+
+def _take(record: OwnerRecord, message: Any) -> None:
+    if message["type"] == "subscribed":
+        record.cursor = record.cursor or message["cursor"]
+    elif message["type"] == "event":
+        event = message["event"]
+        record.take(event["task_id"], EventId.parse(event["id"]), message["cursor"])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from neurogrid.drill.records import Submission
+from neurogrid.drill.records import OwnerRecord, Submission
 from neurogrid.drill.work import End
 from neurogrid.protocol.events import FINAL, EventId
 
@@ -68,7 +68,12 @@ class Verdict:
         return len({finding.task for finding in self.findings if finding.kind is kind})
 
 
-def judge(submissions: Sequence[Submission], tasks: Sequence[TaskRow], events: Iterable[EventRow]) -> Verdict:
+def judge(
+    submissions: Sequence[Submission],
+    tasks: Sequence[TaskRow],
+    events: Iterable[EventRow],
+    owners: Sequence[OwnerRecord] = (),
+) -> Verdict:
     """Return what is lost."""
     by_id = {row.id: row for row in tasks}
     by_number: dict[int, list[TaskRow]] = defaultdict(list)
@@ -85,6 +90,8 @@ def judge(submissions: Sequence[Submission], tasks: Sequence[TaskRow], events: I
             findings += _end(submission, row)
             findings += _log(row, sorted(logs[row.id], key=lambda event: event.id))
         findings += _streams(submission, by_id)
+    for owner in owners:
+        findings += _owner(owner, {(event.task, event.id) for log in logs.values() for event in log})
     accepted = [by_id.get(one.task) for one in submissions if one.task is not None]
     finished = sum(1 for row in accepted if row is not None and row.final)
     return Verdict(findings, len(accepted), finished)
@@ -145,3 +152,14 @@ def _streams(submission: Submission, by_id: Mapping[str, TaskRow]) -> Iterator[F
         elif stream.final[1] != f"task.{row.end.status}":
             told = f"{stream.final[1]} {stream.final[0]}"
             yield Finding(Kind.FINISHED_TWICE, stream.task, f"{where}told {told}, but it is {row.end}")
+
+
+def _owner(owner: OwnerRecord, happened: set[tuple[str, EventId]]) -> Iterator[Finding]:
+    where = f"all tasks, {owner.connections} connections: "
+    for what, events in (
+        ("was missing", happened - owner.seen),
+        ("never happened", owner.seen - happened),
+        ("was repeated", owner.repeated),
+    ):
+        for task, identifier in events:
+            yield Finding(Kind.STREAM_GAPS, task, f"{where}{identifier} {what}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from neurogrid.drill.records import StreamRecord, Submission
+from neurogrid.drill.records import OwnerRecord, StreamRecord, Submission
 from neurogrid.drill.verdict import EventRow, Kind, TaskRow, Verdict, judge
 from neurogrid.drill.work import ECHO, FAIL, SLEEP, End, Work
 from neurogrid.protocol.events import EventId
@@ -128,3 +128,17 @@ def test_streams_are_judged() -> None:
     assert kinds(judged(submission)) == [Kind.FINISHED_TWICE]
     stream.problems.append("…")
     assert judged(submission).count(Kind.STREAM_GAPS) == 1
+
+
+@pytest.mark.parametrize("flaw", ["none", "missing", "repeated", "made up"])
+def test_the_stream_of_all_tasks_is_judged(flaw: str) -> None:
+    """It brings every change of state of every task once, and nothing else."""
+    owner = OwnerRecord()
+    for event in LOG[1:] if flaw == "missing" else LOG:
+        owner.take(event.task, event.id, "cursor")
+    if flaw == "repeated":
+        owner.take("t", LOG[0].id, "cursor")
+    if flaw == "made up":
+        owner.take("t", EventId(2, 0), "cursor")
+    verdict = judge([echo()], [TaskRow("t", 1, DONE)], LOG, [owner])
+    assert kinds(verdict) == ([] if flaw == "none" else [Kind.STREAM_GAPS])
