@@ -30,9 +30,13 @@ from neurogrid.queue.policy import RetryPolicy
 from neurogrid.queue.sessions import Sessions
 from neurogrid.queue.upkeep import Upkeep
 from neurogrid.queue.views import QueueViews
+from neurogrid.streams.desertion import Desertion
 from neurogrid.streams.hub import Hub
+from neurogrid.tasks.cancellation import Cancellation
 from neurogrid.tasks.explain import Forecaster
+from neurogrid.tasks.load import OwnerLoad
 from neurogrid.tasks.records import TaskRecords
+from neurogrid.tasks.replays import Replays
 from neurogrid.tasks.service import TaskService
 from neurogrid.tasks.store import TaskStore
 from neurogrid.tasks.submission import Submissions
@@ -88,7 +92,15 @@ class Gateway:
         self._forecaster = Forecaster(
             store, self._views, self.nodes, self.nodes, self._dispatcher, settings.tasks
         )
-        self._tasks = TaskService(self._journal, store, self._states, self._dispatcher)
+        cancellation = Cancellation(self._journal, store, self._states, self._dispatcher)
+        self._tasks = TaskService(store, cancellation)
+        self._replays = Replays(
+            self._journal,
+            store,
+            self._states,
+            self._dispatcher,
+            OwnerLoad(store, settings.tasks.max_queued),
+        )
         self._hub = Hub(
             self._bus,
             TaskRecords(store),
@@ -97,6 +109,13 @@ class Gateway:
             stats=self._statistics,
             resumes=self._off is not Protection.RESUME,
         )
+        self._desertion = Desertion(
+            self._bus,
+            cancellation,
+            lambda task: self._hub.follows(task) or self._waiters.awaits(task),
+            settings.live.disconnect_grace,
+        )
+        self._hub.on_left = self._desertion.left
         self._health = HealthChecks({"database": self._check_database}, {"redis": self._check_redis})
 
     def state(self) -> dict[str, Any]:
@@ -105,6 +124,7 @@ class Gateway:
             "auth": self.auth,
             "tasks": self._tasks,
             "submissions": self._submissions,
+            "replays": self._replays,
             "forecaster": self._forecaster,
             "nodes": self.nodes,
             "join_tokens": self.join_tokens,
@@ -126,6 +146,7 @@ class Gateway:
         if self._database.sqlite:
             await self._watch.sweep_embedded()
         await self._hub.start()
+        await self._desertion.start()
         self._background.spawn(dispatcher.run(), "dispatch")
         await self._waiters.start()
         self._background.every(self._waiters.interval, self._waiters.look, "waiters")
@@ -159,6 +180,7 @@ class Gateway:
     async def close(self) -> None:
         """Stop in the opposite order: clients and nodes are sent elsewhere, what is accepted is written."""
         await self._hub.shutdown()
+        await self._desertion.close()
         await self.gate.close()
         await self._dispatcher.background.drain(DRAIN_SECONDS)
         await self._background.close()

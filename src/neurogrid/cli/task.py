@@ -1,21 +1,26 @@
-"""``neurogrid task``: submit, get, list, watch, cancel."""
+"""``neurogrid task``: submit, get, list, watch, cancel, retry, dead-letters."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 
 from neurogrid.cli import screen, watching
 from neurogrid.cli.connection import connect
-from neurogrid.cli.failures import TASK_FAILED, Failure
+from neurogrid.cli.failures import TASK_FAILED, complain
 from neurogrid.cli.options import ApiKey, Json, Url
+from neurogrid.cli.task_options import moment, pairs, read_input
+
+if TYPE_CHECKING:
+    from neurogrid.client import Replay, Task
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Submit, watch and cancel tasks.")
 
+REPLAYS = 1000
+"""Tasks that one request may run again."""
 TaskId = Annotated[str, typer.Argument(help="The task's id.")]
 
 
@@ -38,6 +43,14 @@ def submit(
     ] = None,
     priority: Annotated[str | None, typer.Option(help="`high`, `normal` or `low`.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="How often it may be tried.", min=1)] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds that an attempt may run.")] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(help="When it is of no use any more: a time (ISO 8601), or seconds from now."),
+    ] = None,
+    on_disconnect: Annotated[
+        str | None, typer.Option(help="`cancel` it when its watcher goes away, or `detach` (the default).")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Print the output as it is made.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait, and print the output at the end.")] = False,
     json: Json = False,
@@ -60,7 +73,15 @@ def submit(
     parameters, notes = pairs("--param", param), pairs("--metadata", metadata)
     with connect(url, api_key) as client:
         task = client.submit(
-            value, model, parameters, priority=priority, metadata=notes, max_attempts=max_attempts
+            value,
+            model,
+            parameters,
+            priority=priority,
+            metadata=notes,
+            max_attempts=max_attempts,
+            timeout=timeout,
+            deadline=moment("--deadline", deadline),
+            on_disconnect=on_disconnect,
         )
         if watch:
             watching.watch(client, task.id, json=json)
@@ -115,7 +136,7 @@ def list_(
                 task.status,
                 task.model,
                 "" if task.processing_time_ms is None else f"{task.processing_time_ms / 1000:.2f} s",
-                task.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if task.created_at else "",
+                _when(task.created_at),
             )
             for task in tasks
         ],
@@ -150,6 +171,81 @@ def cancel(task_id: TaskId, json: Json = False, url: Url = None, api_key: ApiKey
         typer.echo(task.status)
 
 
+@app.command()
+def retry(
+    task_ids: Annotated[list[str], typer.Argument(help="The ids of failed or cancelled tasks.")],
+    json: Json = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Run failed or cancelled tasks again, with all their attempts. Prints the ids of those that are.
+
+    Example:
+
+        neurogrid task retry 019a7c1e-52f0-7d3a-9d2b-0c6f5f1f7a10
+    """
+    with connect(url, api_key) as client:
+        report(
+            [client.replay(task_ids[at : at + REPLAYS]) for at in range(0, len(task_ids), REPLAYS)], json=json
+        )
+
+
+@app.command(name="dead-letters")
+def dead_letters(
+    model: Annotated[str | None, typer.Option(help="Only tasks of this model.")] = None,
+    limit: Annotated[int, typer.Option(help="How many to list at most.", min=1)] = 20,
+    replay: Annotated[bool, typer.Option("--replay", help="Run all of them again.")] = False,
+    json: Json = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+) -> None:
+    """List your tasks that failed for good because their attempts were used up, or run them all again.
+
+    Example:
+
+        neurogrid task dead-letters --model e5-small --replay
+    """
+    with connect(url, api_key) as client:
+        if replay:
+            answers = [client.replay_dead_letters(model=model)]
+            while answers[-1].more and answers[-1].replayed:
+                answers.append(client.replay_dead_letters(model=model))
+            report(answers, json=json)
+            return
+        tasks = list(client.dead_letters(model=model, limit=limit))
+    if json:
+        screen.print_json([task.raw for task in tasks])
+        return
+    screen.print_table(
+        ["ID", "MODEL", "ERROR", "FINISHED"],
+        [(task.id, task.model, _why(task), _when(task.finished_at)) for task in tasks],
+    )
+
+
+def report(answers: Sequence[Replay], *, json: bool) -> None:
+    """Print which tasks are run again; exits with 1 when some are not."""
+    replayed = [task for answer in answers for task in answer.replayed]
+    refused = [row for answer in answers for row in answer.refused]
+    if json:
+        rows = [{"id": row.id, "code": row.code, "detail": row.detail} for row in refused]
+        screen.print_json({"replayed": replayed, "refused": rows})
+    else:
+        for task in replayed:
+            typer.echo(task)
+        for row in refused:
+            complain(f"{row.id}: {screen.safe(row.detail)}")
+    if refused:
+        raise typer.Exit(TASK_FAILED)
+
+
+def _when(moment: datetime | None) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
+
+
+def _why(task: Task) -> str:
+    return screen.safe(f"{task.error.message} ({task.error.code})") if task.error else ""
+
+
 def show(task: Any, *, json: bool) -> None:
     """Print a task; exits with 1 when it failed."""
     from neurogrid.client import Task
@@ -167,41 +263,3 @@ def show(task: Any, *, json: bool) -> None:
         screen.note(f"watch it: neurogrid task watch {parsed.id}")
     if parsed.finished and parsed.status != "completed":
         raise typer.Exit(TASK_FAILED)
-
-
-def read_input(text: str | None, json: str | None) -> Any:
-    """Return a task's input from the two options that give it. Raises ``Failure``."""
-    if (text is None) == (json is None):
-        hint = 'For example: neurogrid task submit smollm2-135m --input "Hello"'
-        raise Failure("give the input by --input or by --input-json", hint=hint)
-    if json is None:
-        return _content("--input", text or "")
-    try:
-        return orjson.loads(_content("--input-json", json))
-    except orjson.JSONDecodeError as error:
-        raise Failure(f"--input-json is not valid JSON: {error}") from None
-
-
-def pairs(option: str, given: list[str] | None) -> dict[str, Any] | None:
-    """Read ``name=value`` options; a value that is JSON counts as what it says, any other as text."""
-    found = {}
-    for each in given or ():
-        name, equals, value = each.partition("=")
-        if not (name and equals):
-            raise Failure(f"{option} takes name=value, not {each!r}")
-        try:
-            found[name] = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            found[name] = value
-    return found or None
-
-
-def _content(option: str, given: str) -> str:
-    try:
-        if given == "-":
-            return sys.stdin.buffer.read().decode()
-        return Path(given[1:]).read_bytes().decode() if given.startswith("@") else given
-    except OSError as error:
-        raise Failure(f"{option} {given}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise Failure(f"{option} {given}: this is no text in UTF-8") from None

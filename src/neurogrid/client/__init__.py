@@ -21,7 +21,17 @@ from neurogrid.client.errors import (
 )
 from neurogrid.client.following import TextFold
 from neurogrid.client.synchronous import Client
-from neurogrid.client.types import Model, Node, NodeToken, Task, TaskEvent, TaskFailure, Usage
+from neurogrid.client.types import (
+    Model,
+    Node,
+    NodeToken,
+    RefusedReplay,
+    Replay,
+    Task,
+    TaskEvent,
+    TaskFailure,
+    Usage,
+)
 
 __all__ = [
     "ApiError",
@@ -33,6 +43,8 @@ __all__ = [
     "Model",
     "Node",
     "NodeToken",
+    "RefusedReplay",
+    "Replay",
     "Task",
     "TaskEvent",
     "TaskFailure",

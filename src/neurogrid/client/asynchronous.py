@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,7 +16,7 @@ from neurogrid.client.calls import Answer, Call
 from neurogrid.client.errors import WaitTimeout
 from neurogrid.client.following import Following
 from neurogrid.client.retrying import Lost, Pause, conversation
-from neurogrid.client.types import Model, Node, NodeToken, Task, TaskEvent
+from neurogrid.client.types import Model, Node, NodeToken, Replay, Task, TaskEvent
 from neurogrid.protocol.events import EventId
 
 T = TypeVar("T")
@@ -62,6 +63,9 @@ class AsyncClient:
         priority: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         max_attempts: int | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  the task's own
+        deadline: datetime | None = None,
+        on_disconnect: str | None = None,
         wait: float | None = None,
         idempotency_key: str | None = None,
     ) -> Task:
@@ -72,6 +76,9 @@ class AsyncClient:
             "priority": priority,
             "metadata": metadata,
             "max_attempts": max_attempts,
+            "timeout": timeout,
+            "deadline": deadline,
+            "on_disconnect": on_disconnect,
         }
         return await self._run(calls.submit(input, wait, idempotency_key, fields))
 
@@ -91,6 +98,27 @@ class AsyncClient:
     async def cancel(self, task_id: str) -> Task:
         """Cancel a task and return it."""
         return await self._run(calls.cancel(task_id))
+
+    async def retry(self, task_id: str) -> Task:
+        """Run a failed or cancelled task again, with all its attempts, and return it."""
+        return await self._run(calls.retry(task_id))
+
+    async def dead_letters(
+        self, *, model: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[Task]:
+        """Iterate over one's tasks that failed for good, newest first; over ``limit`` of them at most."""
+        pages = calls.Pages(None, model, limit, path=calls.DEAD_LETTERS)
+        while (call := pages.next()) is not None:
+            for task in pages.take(await self._run(call)):
+                yield task
+
+    async def replay(self, task_ids: Iterable[str]) -> Replay:
+        """Run up to 1,000 failed or cancelled tasks again; the answer says which are."""
+        return await self._run(calls.replay({"ids": list(task_ids)}))
+
+    async def replay_dead_letters(self, *, model: str | None = None) -> Replay:
+        """Run the oldest 1,000 dead letters again; the answer says which are, and whether there are more."""
+        return await self._run(calls.replay({"all": True, "model": model}))
 
     async def log(self, task_id: str) -> tuple[TaskEvent, ...]:
         """Return the whole log of a task."""
@@ -150,13 +178,17 @@ class AsyncClient:
     async def wait(self, task_id: str, timeout: float | None = None) -> Task:  # noqa: ASYNC109  as in Client
         """Return the task when it is over, in whatever way. Raises ``WaitTimeout`` after ``timeout`` seconds."""
         try:
-            async with asyncio.timeout(timeout), aclosing(self.stream(task_id)) as events:
-                async for _ in events:
-                    pass
+            async with asyncio.timeout(timeout):
+                while True:
+                    async with aclosing(self.stream(task_id)) as events:
+                        async for _ in events:
+                            pass
+                    task = await self.get(task_id)
+                    if task.finished:  # else it was replayed in the meantime
+                        return task
         except TimeoutError:
             msg = "the task is not over yet"
             raise WaitTimeout(msg) from None
-        return await self.get(task_id)
 
     async def stream(
         self, task_id: str, after: EventId | str | None = None
@@ -184,12 +216,13 @@ class AsyncClient:
                 async for piece in response.aiter_bytes():
                     for event in following.feed(piece):
                         yield event
-                    if following.over:
-                        return
         except httpx.TransportError as error:
+            if following.over:
+                return
             following.lost(transport.lost(error, self._url).reason)
             return
-        following.lost(f"{self._url} ended the stream before the task was over")
+        if not following.over:
+            following.lost(f"{self._url} ended the stream before the task was over")
 
     async def _run(self, call: Call[T]) -> T:
         steps = conversation(call, self._retries)

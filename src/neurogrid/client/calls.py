@@ -11,9 +11,10 @@ from urllib.parse import quote
 import orjson
 
 from neurogrid.client.errors import ApiError, FieldProblem
-from neurogrid.client.types import Model, Node, NodeToken, Task, TaskEvent
+from neurogrid.client.types import Model, Node, NodeToken, Replay, Task, TaskEvent
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+DEAD_LETTERS = "/v1/tasks/dead-letters"
 PAGE = 100
 """Tasks asked for at a time when listing."""
 
@@ -89,7 +90,10 @@ class Page:
 class Pages:
     """Goes through a list of tasks page by page, up to ``limit`` tasks."""
 
-    def __init__(self, status: str | None, model: str | None, limit: int | None) -> None:
+    def __init__(
+        self, status: str | None, model: str | None, limit: int | None, *, path: str = "/v1/tasks"
+    ) -> None:
+        self._path = path
         self._filters = {"status": status, "model": model}
         self._left = limit
         self._cursor: str | None = None
@@ -102,7 +106,7 @@ class Pages:
         size = PAGE if self._left is None else min(self._left, PAGE)
         query = {**self._filters, "cursor": self._cursor, "limit": size}
         given = {name: value for name, value in query.items() if value is not None}
-        return Call("GET", "/v1/tasks", _page, query=given)
+        return Call("GET", self._path, _page, query=given)
 
     def take(self, page: Page) -> tuple[Task, ...]:
         """Take a page and return the tasks of it that are wanted."""
@@ -151,6 +155,18 @@ def get(task_id: str) -> Call[Task]:
 def cancel(task_id: str) -> Call[Task]:
     """Cancel one task; on one that has ended the gateway answers as if for the first time, or refuses."""
     return Call("POST", task_path(task_id) + "/cancel", Task.parse)
+
+
+def retry(task_id: str) -> Call[Task]:
+    """Run one failed or cancelled task again."""
+    return Call("POST", task_path(task_id) + "/retry", Task.parse, repeatable=False)
+
+
+def replay(asked: Mapping[str, Any]) -> Call[Replay]:
+    """Run many failed or cancelled tasks again."""
+    body = orjson.dumps({name: value for name, value in asked.items() if value is not None})
+    headers = {"Content-Type": "application/json"}
+    return Call("POST", f"{DEAD_LETTERS}/replay", Replay.parse, body=body, headers=headers, repeatable=False)
 
 
 def log(task_id: str) -> Call[tuple[TaskEvent, ...]]:

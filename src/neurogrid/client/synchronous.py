@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,7 +15,7 @@ from neurogrid.client.calls import Answer, Call
 from neurogrid.client.errors import WaitTimeout
 from neurogrid.client.following import Following
 from neurogrid.client.retrying import Lost, Pause, conversation
-from neurogrid.client.types import Model, Node, NodeToken, Task, TaskEvent
+from neurogrid.client.types import Model, Node, NodeToken, Replay, Task, TaskEvent
 from neurogrid.protocol.events import EventId
 
 T = TypeVar("T")
@@ -69,6 +70,9 @@ class Client:
         priority: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         max_attempts: int | None = None,
+        timeout: float | None = None,
+        deadline: datetime | None = None,
+        on_disconnect: str | None = None,
         wait: float | None = None,
         idempotency_key: str | None = None,
     ) -> Task:
@@ -82,6 +86,9 @@ class Client:
             "priority": priority,
             "metadata": metadata,
             "max_attempts": max_attempts,
+            "timeout": timeout,
+            "deadline": deadline,
+            "on_disconnect": on_disconnect,
         }
         return self._run(calls.submit(input, wait, idempotency_key, fields))
 
@@ -100,6 +107,24 @@ class Client:
     def cancel(self, task_id: str) -> Task:
         """Cancel a task and return it."""
         return self._run(calls.cancel(task_id))
+
+    def retry(self, task_id: str) -> Task:
+        """Run a failed or cancelled task again, with all its attempts, and return it."""
+        return self._run(calls.retry(task_id))
+
+    def dead_letters(self, *, model: str | None = None, limit: int | None = None) -> Iterator[Task]:
+        """Iterate over one's tasks that failed for good, newest first; over ``limit`` of them at most."""
+        pages = calls.Pages(None, model, limit, path=calls.DEAD_LETTERS)
+        while (call := pages.next()) is not None:
+            yield from pages.take(self._run(call))
+
+    def replay(self, task_ids: Iterable[str]) -> Replay:
+        """Run up to 1,000 failed or cancelled tasks again; the answer says which are."""
+        return self._run(calls.replay({"ids": list(task_ids)}))
+
+    def replay_dead_letters(self, *, model: str | None = None) -> Replay:
+        """Run the oldest 1,000 dead letters again; the answer says which are, and whether there are more."""
+        return self._run(calls.replay({"all": True, "model": model}))
 
     def log(self, task_id: str) -> tuple[TaskEvent, ...]:
         """Return the whole log of a task."""
@@ -159,9 +184,12 @@ class Client:
     def wait(self, task_id: str, timeout: float | None = None) -> Task:
         """Return the task when it is over, in whatever way. Raises ``WaitTimeout`` after ``timeout`` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        for _ in self._events(Following(task_id), deadline):
-            pass
-        return self.get(task_id)
+        while True:
+            for _ in self._events(Following(task_id), deadline):
+                pass
+            task = self.get(task_id)
+            if task.finished:  # else it was replayed in the meantime
+                return task
 
     def stream(self, task_id: str, after: EventId | str | None = None) -> Iterator[TaskEvent]:
         """Iterate over a task's events, from its first or from the one after ``after``, until it is over.
@@ -191,13 +219,14 @@ class Client:
                     for event in following.feed(piece):
                         yield event
                         _until(deadline)
-                    if following.over:
-                        return
         except httpx.TransportError as error:
+            if following.over:
+                return
             _until(deadline)
             following.lost(transport.lost(error, self._url).reason)
             return
-        following.lost(f"{self._url} ended the stream before the task was over")
+        if not following.over:
+            following.lost(f"{self._url} ended the stream before the task was over")
 
     def _run(self, call: Call[T]) -> T:
         steps = conversation(call, self._retries)

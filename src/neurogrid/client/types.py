@@ -132,6 +132,31 @@ class TaskEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedReplay:
+    """A task that is not run again, and why."""
+
+    id: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What became of a request to run tasks again. ``more``: there are further dead letters."""
+
+    replayed: tuple[str, ...]
+    refused: tuple[RefusedReplay, ...] = ()
+    more: bool = False
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Replay:
+        """Read the gateway's JSON object."""
+        refused = (RefusedReplay(row["id"], row["code"], row["detail"]) for row in value["refused"])
+        return cls(tuple(value["replayed"]), tuple(refused), bool(value.get("more")), value)
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A model of the grid. ``available``: a connected node serves it now."""
 

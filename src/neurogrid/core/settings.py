@@ -86,6 +86,10 @@ class LiveSettings(_Section):
         50.0, gt=0, description="Messages a client may send, lastingly (4429)."
     )
     message_burst: int = Field(1500, gt=0, description="Messages a client may send at once.")
+    disconnect_grace: Seconds = Field(
+        3.0,
+        description="How long a reader may be gone before a task with `on_disconnect: cancel` is cancelled.",
+    )
     waiter_poll: Seconds = Field(5.0, description="How often awaited tasks are looked up (R24).")
     waiter_poll_alone: Seconds = Field(0.5, description="The same while Redis is away.")
     redis_timeout: Seconds = Field(0.25, description="Redis is taken for away after this.")

@@ -80,6 +80,8 @@ class Hub:
         self._sent = 0
         self._slow = 0
         self.closing = False
+        self.on_left: Callable[[str], None] | None = None
+        """Called with a task whose reader over SSE went away before its end."""
 
     @property
     def statistics(self) -> HubStatistics:
@@ -168,6 +170,15 @@ class Hub:
         """Tell whether nothing will come after ``after``, for all one can know now."""
         newest = await self._records.newest_states([task_id])
         return any(event.final and event.id <= after for event in newest)
+
+    def follows(self, task_id: str) -> bool:
+        """Tell whether anybody follows the task here."""
+        return task_id in self._feeds
+
+    def left(self, task_id: str) -> None:
+        """Note that a reader of a task went away before its end."""
+        if self.on_left is not None and not self.closing:
+            self.on_left(task_id)
 
     def follow_task(self, connection: Connection, task_id: str, after: EventId, render: Render) -> None:
         """Serve a task's events from after ``after``; the caller has checked that they may be seen."""

@@ -57,15 +57,15 @@ class EventStream(Response):
         connection = self._hub.connect()
         outlet = connection.outlet
         listener = asyncio.create_task(_until_gone(receive, lambda: outlet.close(GONE)))
+        over = False
         try:
             self._hub.authenticated(connection, self._identity)
             self._hub.follow_task(connection, self._task_id, self._after, sse_event)
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await self._send(send, b"retry: %d\n\n" % RETRY_MS)
-            while (frame := await self._next(outlet)) is not None:
+            while not over and (frame := await self._next(outlet)) is not None:
                 await self._send(send, frame)
-                if outlet.empty and _is_final(frame):
-                    break
+                over = outlet.empty and _is_final(frame)
             await self._send(send, b"", more=False)
         except TimeoutError:
             outlet.close(TOO_SLOW)
@@ -76,6 +76,8 @@ class EventStream(Response):
             await asyncio.gather(listener, return_exceptions=True)
             outlet.close(GONE)
             self._hub.disconnect(connection)
+        if not over and outlet.closing in {GONE, TOO_SLOW}:
+            self._hub.left(self._task_id)
 
     async def _next(self, outlet: Outlet) -> bytes | None:
         try:

@@ -12,8 +12,9 @@ from neurogrid.auth.deps import permitted
 from neurogrid.auth.policy import Identity, Permission
 from neurogrid.core.errors import BadRequest, FieldError
 from neurogrid.tasks.explain import Forecaster
+from neurogrid.tasks.replays import Replays
 from neurogrid.tasks.service import TaskService
-from neurogrid.tasks.submission import Submissions
+from neurogrid.tasks.submission import Gone, Submissions
 
 
 async def task_service(request: Request) -> TaskService:
@@ -29,6 +30,21 @@ async def forecaster(request: Request) -> Forecaster:
 async def submission_service(request: Request) -> Submissions:
     """Return the service of this process."""
     return cast("Submissions", request.state.submissions)
+
+
+async def replay_service(request: Request) -> Replays:
+    """Return the service of this process."""
+    return cast("Replays", request.state.replays)
+
+
+async def client_gone(request: Request) -> Gone:
+    """Return how to wait until the client hangs up; nothing is listened to before that is called."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    return gone
 
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(?P<seconds>[^\s,;\"]*)", re.IGNORECASE)
@@ -73,6 +89,8 @@ async def idempotency_key(
 
 
 Forecasts = Annotated[Forecaster, Depends(forecaster)]
+ClientGone = Annotated[Gone, Depends(client_gone)]
+Replaying = Annotated[Replays, Depends(replay_service)]
 Submit = Annotated[Submissions, Depends(submission_service)]
 Key = Annotated[str | None, Depends(idempotency_key)]
 Tasks = Annotated[TaskService, Depends(task_service)]

@@ -9,8 +9,19 @@ from fastapi import APIRouter, Body, Path, Query, Response
 from neurogrid.core.http.body import StrictJSONRoute
 from neurogrid.core.http.openapi import problems
 from neurogrid.tasks.bulk import MAX_BULK_BODY, BulkAnswer, BulkSubmit
-from neurogrid.tasks.deps import Forecasts, Key, Reader, Submit, Tasks, Wait, Writer
+from neurogrid.tasks.deps import (
+    ClientGone,
+    Forecasts,
+    Key,
+    Reader,
+    Replaying,
+    Submit,
+    Tasks,
+    Wait,
+    Writer,
+)
 from neurogrid.tasks.explain import Explanation, Quote
+from neurogrid.tasks.replays import ReplayAnswer, ReplayRequest
 from neurogrid.tasks.schemas import (
     SUBMIT_EXAMPLES,
     ClientStatus,
@@ -43,19 +54,21 @@ async def submit_task(
     submissions: Submit,
     wait: Wait,
     key: Key,
+    gone: ClientGone,
 ) -> Response:
     """Submit an AI task.
 
     The answer is 202 as soon as the task is durable; `Location` leads to it. With `Prefer: wait=N` the answer
     is 200 with the finished task if that takes no longer than N seconds, else 202 as before. With an
-    `Idempotency-Key` that was used before, the task of then is returned (`Idempotency-Replayed: true`).
+    `Idempotency-Key` that was used before, the task of then is returned (`Idempotency-Replayed: true`). With
+    `on_disconnect: cancel` the task is cancelled when you hang up while you wait.
     """
     finished = None
     headers = {}
     if wait is None:
         submitted = await submissions.submit(actor, body, key=key)
     else:
-        submitted, finished = await submissions.submit_and_wait(actor, body, wait, key=key)
+        submitted, finished = await submissions.submit_and_wait(actor, body, wait, key=key, gone=gone)
         headers["Preference-Applied"] = f"wait={wait:.0f}"
     headers["Location"] = f"/v1/tasks/{submitted.id}"
     if submitted.replayed:
@@ -107,6 +120,35 @@ async def list_tasks(
     return Response(await tasks.page(actor, wanted, cursor, limit), media_type=JSON)
 
 
+@router.get("/dead-letters", response_model=TaskPage, responses=problems(400, 401, 403, 422))
+async def list_dead_letters(
+    actor: Reader,
+    tasks: Tasks,
+    model: Annotated[
+        str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="Only tasks of this model.")
+    ] = None,
+    created_after: Annotated[Moment | None, Query(description="Created at or after this.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Created before this.")] = None,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="`next_cursor` of the last page.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Tasks on a page.")] = 20,
+) -> Response:
+    """List your tasks that failed for good because their attempts were used up, newest first."""
+    wanted = Filter((), model, created_after, created_before, dead_letters=True)
+    return Response(await tasks.page(actor, wanted, cursor, limit), media_type=JSON)
+
+
+@router.post(
+    "/dead-letters/replay",
+    response_model=ReplayAnswer,
+    responses=problems(400, 401, 403, 413, 415, 422, 429, 503),
+)
+async def replay_tasks(body: ReplayRequest, actor: Writer, replays: Replaying) -> Response:
+    """Run many failed or cancelled tasks again, or all dead letters; each is replayed or refused by itself."""
+    return Response(await replays.many(actor, body), media_type=JSON)
+
+
 @router.get("/{id}", response_model=TaskView, responses=problems(401, 403, 404))
 async def get_task(id: TaskId, actor: Reader, tasks: Tasks) -> Response:
     """Return one task."""
@@ -117,6 +159,12 @@ async def get_task(id: TaskId, actor: Reader, tasks: Tasks) -> Response:
 async def cancel_task(id: TaskId, actor: Writer, tasks: Tasks) -> Response:
     """Cancel a task that has not finished. Cancelling it again changes nothing."""
     return Response(await tasks.cancel(actor, id), media_type=JSON)
+
+
+@router.post("/{id}/retry", response_model=TaskView, responses=problems(401, 403, 404, 409, 429, 503))
+async def retry_task(id: TaskId, actor: Writer, replays: Replaying) -> Response:
+    """Run a failed or cancelled task again, from the start and with all its attempts."""
+    return Response(await replays.retry(actor, id), media_type=JSON)
 
 
 @router.delete("/{id}", status_code=204, responses=problems(401, 403, 404, 409))

@@ -13,13 +13,10 @@ import orjson
 from neurogrid.auth.policy import Identity
 from neurogrid.core.errors import BadRequest, Conflict, FieldError, NotFound
 from neurogrid.core.ids import is_id
-from neurogrid.events.states import StateEvents
 from neurogrid.protocol.events import START
-from neurogrid.queue.journal import Journal
-from neurogrid.queue.ops import Cancel
 from neurogrid.queue.policy import Status
 from neurogrid.tasks import views
-from neurogrid.tasks.ports import Dispatching
+from neurogrid.tasks.cancellation import Cancellation
 from neurogrid.tasks.records import TaskRecords
 from neurogrid.tasks.store import TaskStore
 
@@ -37,19 +34,16 @@ class Filter:
     model: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    dead_letters: bool = False
 
 
 class TaskService:
     """Everything users do with tasks."""
 
-    def __init__(
-        self, journal: Journal, store: TaskStore, states: StateEvents, dispatching: Dispatching
-    ) -> None:
-        """Write through ``journal``, read from ``store``, tell ``dispatching`` what to stop."""
-        self._journal = journal
+    def __init__(self, store: TaskStore, cancellation: Cancellation) -> None:
+        """Read from ``store``, cancel through ``cancellation``."""
         self._store = store
-        self._states = states
-        self._dispatching = dispatching
+        self._cancellation = cancellation
         self._records = TaskRecords(store)
 
     async def get(self, actor: Identity, task: str) -> bytes:
@@ -67,6 +61,7 @@ class TaskService:
             model=wanted.model,
             created_after=wanted.created_after,
             created_before=wanted.created_before,
+            dead_letters=wanted.dead_letters,
             before=_read_cursor(cursor) if cursor else None,
             limit=limit + 1,
         )
@@ -76,12 +71,9 @@ class TaskService:
 
     async def cancel(self, actor: Identity, task: str) -> bytes:
         """Cancel a task and return it; again is no error. Raises ``NotFound``, ``Conflict``."""
-        status = await self._status(actor, task)
-        answer = await self._journal.execute(Cancel(task, actor.user_id))
-        if answer is not None:
-            self._states.canceled(answer)
-            await self._dispatching.stopped(answer)
-        elif (status := await self._status(actor, task)) != Status.CANCELED:
+        await self._status(actor, task)
+        canceled = await self._cancellation.cancel(actor.user_id, task)
+        if not canceled and (status := await self._status(actor, task)) != Status.CANCELED:
             msg = f"The task is {status} already; there is nothing to cancel."
             raise Conflict(msg)
         return await self.get(actor, task)

@@ -70,6 +70,7 @@ class TaskStore:
         model: str | None,
         created_after: datetime | None,
         created_before: datetime | None,
+        dead_letters: bool,
         before: str | None,
         limit: int,
     ) -> list[Row]:
@@ -83,6 +84,8 @@ class TaskStore:
             query = query.where(Task.created_at >= created_after)
         if created_before is not None:
             query = query.where(Task.created_at < created_before)
+        if dead_letters:
+            query = query.where(Task.dead_letter)
         if before is not None:
             query = query.where(Task.id < before)
         return await self._database.all(query.order_by(Task.id.desc()).limit(limit))
@@ -94,6 +97,29 @@ class TaskStore:
                 Task.id == task, Task.owner_id == owner
             )
         )
+
+    async def dead_letters(self, owner: str, model: str | None, limit: int) -> list[str]:
+        """Return the ids of up to ``limit`` dead letters of ``owner``, oldest first."""
+        query = select(Task.id).where(Task.owner_id == owner, Task.dead_letter)
+        if model is not None:
+            query = query.where(Task.model == model)
+        return [row["id"] for row in await self._database.all(query.order_by(Task.id).limit(limit))]
+
+    async def statuses(self, owner: str, tasks: Sequence[str]) -> dict[str, str]:
+        """Return the status of those of ``tasks`` that are ``owner``'s."""
+        rows = await self._database.all(
+            select(Task.id, Task.status).where(Task.id.in_(tasks), Task.owner_id == owner)
+        )
+        return {row["id"]: row["status"] for row in rows}
+
+    async def cancels_on_disconnect(self, task: str) -> str | None:
+        """Return the owner of a task that is not over and shall not outlive its client."""
+        row = await self._database.first(
+            select(Task.owner_id).where(
+                Task.id == task, Task.on_disconnect == "cancel", Task.status.not_in(_FINAL)
+            )
+        )
+        return row["owner_id"] if row else None
 
     async def status(self, task: str, owner: str) -> str | None:
         """Return the status of a task of ``owner``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from neurogrid.queue.journal import Journal
 from neurogrid.queue.ops import Duplicate, Idempotency, Insert
 from neurogrid.queue.policy import FINAL
 from neurogrid.tasks import views
+from neurogrid.tasks.cancellation import Cancellation
 from neurogrid.tasks.idempotency import Turns, once, require_same
 from neurogrid.tasks.load import OwnerLoad
 from neurogrid.tasks.policy import WEIGHTS, cost_of, priority_of
@@ -27,6 +28,9 @@ from neurogrid.tasks.ports import Dispatching, Model, Models
 from neurogrid.tasks.schemas import TaskSubmit
 from neurogrid.tasks.store import TaskStore
 from neurogrid.tasks.waiters import Waiters
+
+Gone = Callable[[], Awaitable[None]]
+"""Waits until a client has hung up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Submissions:
         self._settings = settings
         self._load = OwnerLoad(store, settings.max_queued)
         self._turns = Turns()
+        self._cancellation = Cancellation(journal, store, states, dispatching)
         self.max_wait = settings.max_wait
 
     async def submit(
@@ -144,21 +149,29 @@ class Submissions:
         )
 
     async def submit_and_wait(
-        self, actor: Identity, body: TaskSubmit, seconds: float, *, key: str | None = None
+        self,
+        actor: Identity,
+        body: TaskSubmit,
+        seconds: float,
+        *,
+        key: str | None = None,
+        gone: Gone | None = None,
     ) -> tuple[Submitted, bytes | None]:
         """Accept a task and wait for it; the second value is the finished task, if it finished in time.
 
-        Raises what ``submit`` raises.
+        A task that was asked to do so is cancelled when the client is ``gone``. Raises what ``submit`` raises.
         """
         task = new_id()
+        if body.on_disconnect == "detach":
+            gone = None
         with self._waiters.expecting(task) as over:
             submitted = await self.submit(actor, body, key=key, task=task)
-            if not submitted.replayed and not await self._over(over, seconds):
+            if not submitted.replayed and not await self._over(actor, submitted.id, over, seconds, gone):
                 return submitted, None
         if submitted.replayed:
             with self._waiters.expecting(submitted.id) as over:
                 status = await self._store.status(submitted.id, actor.user_id)
-                if status not in FINAL and not await self._over(over, seconds):
+                if status not in FINAL and not await self._over(actor, submitted.id, over, seconds, gone):
                     return submitted, None
         try:
             return submitted, await self._known(actor, submitted.id)
@@ -167,12 +180,21 @@ class Submissions:
                 raise
             return submitted, None  # an error would deny that the task is accepted
 
-    async def _over(self, over: asyncio.Event, seconds: float) -> bool:
+    async def _over(
+        self, actor: Identity, task: str, over: asyncio.Event, seconds: float, gone: Gone | None
+    ) -> bool:
+        """Wait for a task's end, and cancel it when the client is ``gone`` before."""
+        left = False
         try:
             async with asyncio.timeout(min(seconds, self._settings.max_wait)):
-                await over.wait()
+                if gone is None:
+                    await over.wait()
+                else:
+                    left = await _first(gone, over)
         except TimeoutError:
             return False
+        if left:
+            await self._cancellation.cancel(actor.user_id, task, patient=True)
         return not self._waiters.closing
 
     async def submit_many(self, actor: Identity, bodies: Sequence[TaskSubmit | GridError]) -> bytes:
@@ -197,6 +219,19 @@ class Submissions:
             problem = {"code": error.code, "status": error.status, "detail": error.detail, "errors": errors}
             return "refused", problem
         return "accepted", orjson.Fragment(submitted.body)
+
+
+async def _first(gone: Gone, over: asyncio.Event) -> bool:
+    """Wait until the client is gone or the task over; ``True`` if the client went first."""
+    ends = asyncio.ensure_future(over.wait())
+    leaves = asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({ends, leaves}, return_when=asyncio.FIRST_COMPLETED)
+        return not over.is_set()
+    finally:
+        ends.cancel()
+        leaves.cancel()
+        await asyncio.gather(ends, leaves, return_exceptions=True)
 
 
 def input_hash(body: TaskSubmit, model: str, version: str) -> str:

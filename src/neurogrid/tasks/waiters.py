@@ -40,6 +40,10 @@ class Waiters:
             if not waiting:
                 del self._waiting[task]
 
+    def awaits(self, task: str) -> bool:
+        """Tell whether anybody waits for the task here."""
+        return task in self._waiting
+
     def stop(self) -> None:
         """Let all go that wait, and those to come."""
         self.closing = True

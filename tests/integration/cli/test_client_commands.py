@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -94,6 +95,50 @@ def test_failed_task_exits_with_1(gateway: StandIn) -> None:
         done = run("task", *command)
         assert done.exit_code == 1
         assert "Error: the task failed: no \ufffd[31mluck (model_error)" in done.stderr
+
+
+def test_limits_of_a_task_are_sent(gateway: StandIn) -> None:
+    """Time-out, deadline and what a disconnect does go with the submission; a deadline may be seconds from now."""
+    at = "2999-01-01T00:00:00+00:00"
+    options = ["--timeout", "5", "--deadline", at, "--on-disconnect", "cancel"]
+    assert run("task", "submit", "m", "-i", "x", *options).exit_code == 0
+    body = orjson.loads(gateway.requests[0][2])
+    assert (body["timeout"], body["on_disconnect"]) == (5.0, "cancel")
+    assert datetime.fromisoformat(body["deadline"]) == datetime.fromisoformat(at)
+    assert run("task", "submit", "m", "-i", "x", "--deadline", "60").exit_code == 0
+    left = datetime.fromisoformat(orjson.loads(gateway.requests[1][2])["deadline"]) - datetime.now(UTC)
+    assert 0 < left.total_seconds() <= 60
+    assert run("task", "submit", "m", "-i", "x", "--deadline", "soon").exit_code == 2
+
+
+def test_retry_says_what_runs_again(gateway: StandIn) -> None:
+    """Stdout has the ids of tasks that run again; the others are told on stderr, and make the exit code 1."""
+    refused = {"id": "b", "code": "conflict", "detail": "It is running."}
+    replay = "POST /v1/tasks/dead-letters/replay"
+    gateway.answer(replay, json({"replayed": ["a"], "refused": [refused], "more": False}))
+    done = run("task", "retry", "a", "b")
+    assert (done.exit_code, done.stdout) == (1, "a\n")
+    assert "b: It is running." in done.stderr
+    assert orjson.loads(gateway.requests[0][2]) == {"ids": ["a", "b"]}
+    done = run("task", "retry", "a", "b", "--json")
+    assert orjson.loads(done.stdout) == {"replayed": ["a"], "refused": [refused]}
+
+
+def test_dead_letters_are_listed_and_replayed(gateway: StandIn) -> None:
+    """Dead letters are shown with their error; --replay goes on until there are no more."""
+    failed = task_json(id="a", status="failed", error={"code": "boom", "message": "it broke"})
+    gateway.answer("GET /v1/tasks/dead-letters", json({"data": [failed], "next_cursor": None}))
+    done = run("task", "dead-letters")
+    assert done.exit_code == 0
+    assert "it broke (boom)" in done.stdout
+    assert orjson.loads(run("task", "dead-letters", "--json").stdout)[0]["id"] == "a"
+    gateway.answer(
+        "POST /v1/tasks/dead-letters/replay",
+        json({"replayed": ["a"], "refused": [], "more": True}),
+        json({"replayed": ["b"], "refused": [], "more": False}),
+    )
+    done = run("task", "dead-letters", "--replay", "--model", "m")
+    assert (done.exit_code, done.stdout) == (0, "a\nb\n")
 
 
 def test_submit_prints_the_id_alone(gateway: StandIn) -> None:

@@ -260,6 +260,54 @@ def test_wait_ends_in_time(gateway: StandIn, connect: Callable[..., Any]) -> Non
         connect(gateway.url).wait(TASK, timeout=0.2)
 
 
+def test_wait_outlasts_a_replay(gateway: StandIn, connect: Callable[..., Any]) -> None:
+    """``wait`` goes on when the task it saw fail was replayed before it looked."""
+    first = [event("0-1", "task.queued"), event("1-1", "task.running"), event("1-2", "task.failed")]
+    second = [
+        *first,
+        event("2-0", "task.retrying"),
+        event("2-1", "task.running"),
+        event("2-2", "task.completed"),
+    ]
+    gateway.answer(EVENTS, events(*first), events(*second))
+    gateway.answer(f"GET /v1/tasks/{TASK}", json(task_json(status="queued")), json(task_json()))
+    assert connect(gateway.url).wait(TASK, timeout=60).status == "completed"
+
+
+def test_a_stream_goes_on_after_a_former_end(gateway: StandIn, connect: Callable[..., Any]) -> None:
+    """A final event is the last one only when the gateway ends the stream after it."""
+    story = [
+        event("0-1", "task.queued"),
+        event("1-1", "task.running"),
+        event("1-2", "task.failed"),
+        event("2-0", "task.retrying"),
+        event("2-1", "task.running"),
+        event("2-2", "task.completed"),
+    ]
+    gateway.answer(EVENTS, events(*story))
+    told = [str(each.id) for each in connect(gateway.url).stream(TASK)]
+    assert told == ["0-1", "1-1", "1-2", "2-0", "2-1", "2-2"]
+
+
+def test_dead_letters_and_replays(gateway: StandIn, connect: Callable[..., Any]) -> None:
+    """Dead letters are listed page by page; of a replay one learns what runs again and what does not."""
+    refused = {"id": "b", "code": "conflict", "detail": "It is running."}
+    answer = {"replayed": ["a"], "refused": [refused], "more": True}
+    page = {"data": [task_json(id="a", status="failed", dead_letter=True)], "next_cursor": None}
+    gateway.answer("GET /v1/tasks/dead-letters", json(page))
+    gateway.answer("POST /v1/tasks/dead-letters/replay", json(answer))
+    gateway.answer(f"POST /v1/tasks/{TASK}/retry", json(task_json(status="queued")))
+    client = connect(gateway.url)
+    assert [task.dead_letter for task in client.dead_letters(model="m")] == [True]
+    assert client.retry(TASK).status == "queued"
+    found = client.replay(["a", "b"])
+    assert found.replayed == ("a",)
+    assert [(row.id, row.code) for row in found.refused] == [("b", "conflict")]
+    assert client.replay_dead_letters(model="m").more
+    bodies = [orjson.loads(body) for _, _, body in gateway.requests if body]
+    assert bodies == [{"ids": ["a", "b"]}, {"all": True, "model": "m"}]
+
+
 def test_log_models_nodes_and_cancel(gateway: StandIn, connect: Callable[..., Any]) -> None:
     """The other reads come back typed too, with what this release does not know kept in ``raw``."""
     log = [orjson.loads(piece.split(b"data: ", 1)[1]) for piece in STORY]

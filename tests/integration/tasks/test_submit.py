@@ -207,3 +207,31 @@ async def test_many_at_once_do_not_pass_the_bound(start: Start) -> None:
     body = {"model": "puppet", "input": 1}
     answers = await asyncio.gather(*(ada.http.post("/v1/tasks", json=body) for _ in range(50)))
     assert sorted(answer.status_code for answer in answers) == [202] * 10 + [429] * 40
+
+
+async def test_limits_are_shown_as_they_were_asked_for(ada: Account) -> None:
+    """Deadline and `on_disconnect` come back with the task, at once and from its row."""
+    fields = {"deadline": "2999-01-01T01:00:00+01:00", "on_disconnect": "cancel"}
+    answer = await ada.http.post("/v1/tasks", json={"model": "debug.echo", "input": 1, **fields})
+    assert answer.status_code == 202, answer.text
+    row = await ada.reaches(answer.json()["id"], "completed")
+    for view in (answer.json(), row):
+        assert (view["deadline"], view["on_disconnect"]) == ("2999-01-01T00:00:00.000000Z", "cancel")
+    plain = await ada.task(await ada.submit("debug.echo"))
+    assert (plain["deadline"], plain["on_disconnect"]) == (None, "detach")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("deadline", "2020-01-01T00:00:00Z"), ("deadline", "2999-01-01T00:00:00"), ("deadline", "soon"),
+        ("on_disconnect", "stop"), ("timeout", 0),
+    ],
+)  # fmt: skip
+async def test_impossible_limits_are_refused_by_name(
+    sqlite_grid: RunningGateway, field: str, value: object
+) -> None:
+    """A deadline in the past, or one without time zone, is 422 and named."""
+    ada = await sqlite_grid.account()
+    answer = await ada.http.post("/v1/tasks", json={"model": "debug.echo", "input": 1, field: value})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)

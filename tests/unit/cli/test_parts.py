@@ -20,7 +20,7 @@ from neurogrid.cli.first_admin import _write
 from neurogrid.cli.main import app
 from neurogrid.cli.node import read_labels
 from neurogrid.cli.options import read_duration
-from neurogrid.cli.task import pairs, read_input
+from neurogrid.cli.task_options import pairs, read_input
 from neurogrid.cli.watching import TextWriter
 from neurogrid.client.types import TaskEvent
 from neurogrid.core.settings import Settings

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neurogrid.dispatch.policy import LaneSpec, choose, eligible, satisfies
+from neurogrid.dispatch.policy import LaneSpec, choose, eligible, satisfies, seconds_left, time_allowed
 
 PLAIN = LaneSpec("m", "m", {})
 GPU = LaneSpec("m#1", "m", {"gpu": "yes", "zone": "a"})
@@ -61,3 +62,20 @@ def test_the_least_loaded_eligible_node_is_chosen(nodes: list[Candidate]) -> Non
     else:
         assert chosen in fit
         assert chosen.load == min(node.load for node in fit)
+
+
+def test_the_nearer_limit_counts() -> None:
+    """An attempt may run for its time-out, but not past the deadline; without either it may run for ever."""
+    assert time_allowed(None, None) is None
+    assert time_allowed(5.0, None) == 5.0
+    assert time_allowed(None, 3.0) == 3.0
+    assert time_allowed(5.0, 3.0) == time_allowed(3.0, 5.0) == 3.0
+    assert time_allowed(5.0, -1.0) == -1.0
+
+
+def test_time_left_is_counted_from_now() -> None:
+    """The time before a deadline is negative once it has passed."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert seconds_left(None, now) is None
+    assert seconds_left(now + timedelta(seconds=90), now) == 90
+    assert seconds_left(now - timedelta(seconds=1), now) == -1

@@ -86,6 +86,27 @@ def test_backoff_stays_within_its_bounds(errors: int, losses: int, most: int, ji
         assert whole / 2 <= again.delay <= whole
 
 
+@given(errors=st.integers(0, 5), left=st.floats(-1e6, 1e6), jitter=st.floats(0, 1, exclude_max=True))
+def test_no_attempt_begins_after_the_deadline(errors: int, left: float, jitter: float) -> None:
+    """An error whose backoff would end after the deadline is final at once; it is late, not a dead letter."""
+    policy = RetryPolicy(base=1.0, longest=300.0)
+    again = policy.after(Charge.ERROR, Charges(errors, 0, 9), left=left, jitter=jitter)
+    unbounded = policy.after(Charge.ERROR, Charges(errors, 0, 9), jitter=jitter)
+    if left <= unbounded.delay:
+        assert again == Again(Status.FAILED, Charge.ERROR, late=True)
+        assert not again.dead
+    else:
+        assert again == unbounded
+
+
+def test_the_deadline_is_asked_first() -> None:
+    """The last attempt of a task, stopped by its deadline, was too late rather than used up."""
+    policy = RetryPolicy()
+    assert policy.after(Charge.ERROR, Charges(2, 0, 3), left=-0.1).late
+    assert policy.after(Charge.ERROR, Charges(2, 0, 3), left=60.0).dead
+    assert policy.after(Charge.LOSS, Charges(0, 0, 3), left=-1.0).status is Status.QUEUED
+
+
 def test_backoff_is_random() -> None:
     """Tasks that failed together do not come back together."""
     delays = {RetryPolicy().after(Charge.ERROR, Charges(0, 0, 3)).delay for _ in range(20)}
