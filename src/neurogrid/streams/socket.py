@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from neurogrid.auth.policy import Identity, Permission
 from neurogrid.auth.service import AuthService
+from neurogrid.core.db import is_away
 from neurogrid.core.errors import GridError, Unauthenticated
 from neurogrid.protocol.events import START, EventId
 from neurogrid.streams.frames import message, websocket_event
@@ -117,7 +118,11 @@ class Session:
                 await self._handle(await self._receive())
         except WebSocketDisconnect:
             self._outlet.close(GONE)
-        except Exception:
+        except Exception as error:
+            if is_away(error):
+                log.warning("database.away", error=repr(error))
+                self._outlet.close(Close(1013, "the database is away; try again"))
+                return
             log.exception("websocket_failed")
             self._outlet.close(Close(1011, "internal error"))
 

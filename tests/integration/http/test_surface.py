@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+import asyncpg
 import httpx
 import orjson
 import pytest
@@ -53,6 +54,10 @@ def make_app() -> FastAPI:
     @router.get("/broken")
     async def broken() -> None:
         raise RuntimeError("hush: /etc/passwd")
+
+    @router.get("/unreadable")
+    async def unreadable() -> None:
+        raise asyncpg.CannotConnectNowError("the database system is starting up")
 
     @router.get("/half")
     async def half() -> StreamingResponse:
@@ -222,6 +227,15 @@ async def test_unexpected_errors_are_logged_with_their_cause(client: httpx.Async
     with capture_logs() as logs:
         await client.get("/v1/things/half")
     assert [entry["event"] for entry in logs] == ["request"]
+
+
+async def test_a_database_that_is_away_is_no_riddle(client: httpx.AsyncClient) -> None:
+    """Who reads while the database does not answer is told when to come back; the log has one line, no traceback."""
+    with capture_logs() as logs:
+        response = await client.get("/v1/things/unreadable")
+    check(response, 503, "unavailable")
+    assert response.headers["Retry-After"] == "5"
+    assert [entry["event"] for entry in logs] == ["database.away", "request"]
 
 
 async def speak(path: str) -> list[dict[str, Any]]:

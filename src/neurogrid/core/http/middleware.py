@@ -57,7 +57,7 @@ class AccessLog:
             return
         structlog.contextvars.bind_contextvars(request_id=correlation_id.get())
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._serve_socket(scope, receive, send)
             return
         exchange = _Exchange(send)
         try:
@@ -73,6 +73,14 @@ class AccessLog:
             await internal_error()(scope, receive, exchange.send)
         finally:
             exchange.write_line(scope)
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:  # the server closes what was left open; clients and nodes come again
+            if not is_away(error):
+                raise
+            log.warning("database.away", path=scope["path"], error=repr(error))
 
 
 class _Exchange:
