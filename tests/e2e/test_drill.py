@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -16,6 +18,7 @@ from tests.support.until import until_blocking
 
 pytestmark = pytest.mark.timeout(900)
 DRILL = "drill --json --seed"
+MISFORTUNE = re.compile(r" +\d+\.\d s  ")
 
 
 def test_nothing_is_lost(tmp_path: Path) -> None:
@@ -38,20 +41,20 @@ def test_every_protection_is_needed(tmp_path: Path) -> None:
     assert {trial["protection"] for trial in report["trials"]} == {"fence", "lease", "commit", "resume"}
 
 
-def test_a_drill_that_is_stopped_leaves_nothing_running(tmp_path: Path) -> None:
+def test_a_drill_that_is_stopped_leaves_nothing_running(run_directory: Path) -> None:
     """SIGTERM in the middle of a drill ends everything it started."""
+    directory = run_directory / "stopped-drill"  # one that PostgreSQL's user may pass
+    directory.mkdir()
     command = [sys.executable, "-m", "neurogrid.cli.main", "drill", "--seed", "1"]
-    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
+    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(directory), "HOME": str(directory)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as drill:
         assert drill.stderr is not None
-        for line in drill.stderr:
-            if "node" in line or "gateway" in line or "PostgreSQL" in line:
-                break
-        assert running(tmp_path)
+        said = list(takewhile(lambda line: not MISFORTUNE.match(line), drill.stderr))
+        assert running(directory), said
         drill.send_signal(signal.SIGTERM)
         drill.stderr.read()
         assert drill.wait(120) == 130
-    until_blocking(lambda: not running(tmp_path), what="nothing is left")
+    until_blocking(lambda: not running(directory), what="nothing is left")
 
 
 def running(directory: Path) -> list[str]:

@@ -212,7 +212,12 @@ class Grid:
             env=_environment({**self._extra, **environment}),
             cwd=self.directory,
         )
-        output, complaint = await child.communicate()
+        try:
+            output, complaint = await child.communicate()
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
         if child.returncode:
             raise GridFailed(f"neurogrid {' '.join(arguments)}: {complaint.decode(errors='replace').strip()}")
         return output.decode().strip()

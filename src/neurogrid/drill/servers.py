@@ -7,7 +7,9 @@ import contextlib
 import os
 import random
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from neurogrid.drill.proxy import Streams
 from neurogrid.servers.postgres import USER, Postgres
@@ -45,22 +47,22 @@ class Database:
 
     async def start(self) -> None:
         """Start it, with a new data folder if there is none."""
-        await asyncio.to_thread(self._server.initialize)
-        await asyncio.to_thread(self._server.start)
+        await _finished(self._server.initialize)
+        await _finished(self._server.start)
 
     async def close(self) -> None:
         """Stop it for good."""
         self.resume()
-        await asyncio.to_thread(self._server.stop, "immediate")
+        await _finished(self._server.stop, "immediate")
 
     async def crash(self) -> None:
         """End all its processes at once, as a crash does."""
         self.resume()
-        await asyncio.to_thread(self._server.stop, "immediate")
+        await _finished(self._server.stop, "immediate")
 
     async def restart(self) -> None:
         """Start it after a crash; it recovers."""
-        await asyncio.to_thread(self._server.start)
+        await _finished(self._server.start)
 
     async def mend(self) -> None:
         """See that it runs."""
@@ -119,16 +121,16 @@ class Redis:
 
     async def start(self) -> None:
         """Start it, empty."""
-        await asyncio.to_thread(self._server.start)
+        await _finished(self._server.start)
 
     async def close(self) -> None:
         """Stop it for good."""
         self.resume()
-        await asyncio.to_thread(self._server.stop)
+        await _finished(self._server.stop)
 
     async def kill(self) -> None:
         """End it at once; with it goes all it knows."""
-        await asyncio.to_thread(self._server.kill)
+        await _finished(self._server.kill)
         self._paused = False
 
     async def mend(self) -> None:
@@ -177,3 +179,13 @@ def _children(process: int) -> list[tuple[int, str]]:
 def _send(process: int, what: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, what)
+
+
+async def _finished(work: Callable[..., None], *arguments: Any) -> None:
+    """Run ``work`` in a thread, to its end also when cancelled: nobody could stop later what it half started."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
