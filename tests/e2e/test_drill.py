@@ -55,6 +55,7 @@ def test_a_drill_that_is_stopped_leaves_nothing_running(run_directory: Path) -> 
         drill.stderr.read()
         assert drill.wait(120) == 130
     until_blocking(lambda: not running(directory), what="nothing is left")
+    assert not list(directory.glob("neurogrid-drill-*"))
 
 
 def running(directory: Path) -> list[str]:

@@ -68,48 +68,54 @@ def drill(
     from neurogrid.drill.exercise import Exercise, Order
 
     seed = secrets.randbelow(1_000_000) if seed is None else seed
+    with _room(seed, keep=keep) as directory, _watching() as watch:
+        if self_test:
+            _test_itself(directory, seed, watch, json=json)
+            return
+        order = Order(directory, seed, minutes * 60, gateways, nodes, rate)
+        report = _run(Exercise(order, watch, screen.note).run())
+        if json:
+            screen.print_json(report.as_json())
+        else:
+            _show(report, kept=keep or not report.lossless)
+        if not report.lossless:
+            raise typer.Exit(LOST)
+
+
+@contextmanager
+def _room(seed: int, *, keep: bool) -> Iterator[Path]:
+    """Yield a directory that stays only if it shall be kept, or when something went wrong."""
     directory = Path(tempfile.mkdtemp(prefix="neurogrid-drill-"))
     screen.note(f"seed {seed}, logs in {directory}")
-    if self_test:
-        _test_itself(directory, seed, keep=keep, json=json)
-        return
-    order = Order(directory, seed, minutes * 60, gateways, nodes, rate)
-    with _watching() as watch:
-        report = _run(Exercise(order, watch, screen.note).run())
-    if report.lossless and not keep:
+    interrupted = False
+    try:
+        yield directory
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        interrupted = True
+    if not keep:
         shutil.rmtree(directory)
-    if json:
-        screen.print_json(report.as_json())
-    else:
-        _show(report, kept=keep or not report.lossless)
-    if not report.lossless:
-        raise typer.Exit(LOST)
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work``; when asked to stop, let it end what it started."""
+    """Run ``work``; when asked to stop, let it end what it started. Raises ``CancelledError`` then."""
 
     async def main() -> T:
         task = asyncio.ensure_future(work)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         return await task
 
-    try:
-        return asyncio.run(main())
-    except asyncio.CancelledError:
-        raise typer.Exit(INTERRUPTED) from None
+    return asyncio.run(main())
 
 
-def _test_itself(directory: Path, seed: int, *, keep: bool, json: bool) -> None:
+def _test_itself(directory: Path, seed: int, watch: Watch, *, json: bool) -> None:
     """Run the drills that have to fail, and fail where one does not."""
     from neurogrid.drill.selftest import self_test
 
     outcomes: list[Outcome] = []
-    with _watching() as watch:
-        _run(self_test(directory, seed, watch, screen.note, outcomes.append))
+    _run(self_test(directory, seed, watch, screen.note, outcomes.append))
     blind = [outcome.trial.protection.value for outcome in outcomes if not outcome.noticed]
-    if not blind and not keep:
-        shutil.rmtree(directory)
     if json:
         screen.print_json({"seed": seed, "blind": blind, "trials": [each.as_json() for each in outcomes]})
     else:
