@@ -11,7 +11,7 @@ from typing import Any
 from neurogrid.drill.records import OwnerRecord, Submission
 from neurogrid.drill.verdict import Finding, Kind, Verdict
 
-_VARIABLE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|http://[\d.:]+")
+_VARIABLE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|http://[\d.]+:\d+")
 SHOWN = 50
 """Findings in the report at most."""
 
