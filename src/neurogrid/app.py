@@ -54,6 +54,7 @@ def create_app(settings: Settings, companion: Companion | None = None) -> FastAP
         summary="A self-hosted AI task grid.",
         description=DESCRIPTION,
         lifespan=lifespan,
+        redirect_slashes=False,  # its redirects repeat whatever Host and path the caller sent
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json" if settings.enable_api_docs else None,
@@ -64,7 +65,7 @@ def create_app(settings: Settings, companion: Companion | None = None) -> FastAP
     openapi.install(app)
     if settings.enable_api_docs:
         docs.install(app)
-    Instrumentator().instrument(app).expose(app, include_in_schema=False)
+    Instrumentator(should_ignore_untemplated=True).instrument(app).expose(app, include_in_schema=False)
     middleware.install(app, settings.tasks)
     return app
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from neurogrid.auth.deps import admit
 from neurogrid.auth.service import AuthService
 from neurogrid.core.background import Background
 from neurogrid.core.db import Database
@@ -122,6 +123,7 @@ class Gateway:
         """Return what dependencies find in ``request.state``."""
         return {
             "auth": self.auth,
+            "admit": admit,
             "tasks": self._tasks,
             "submissions": self._submissions,
             "replays": self._replays,

@@ -31,6 +31,15 @@ def credential(request: Request) -> str:
     raise Unauthenticated(msg, headers=_CHALLENGE)
 
 
+async def admit(request: Request) -> None:
+    """Refuse a caller without valid credentials, before anything of the request is read."""
+    try:
+        await request.state.auth.identify(credential(request))
+    except Unauthenticated as error:
+        error.headers.update(_CHALLENGE)
+        raise
+
+
 class permitted(SecurityBase):  # noqa: N801 - reads as a function: Depends(permitted(Permission.X))
     """Let through only callers who have a permission; hands on their ``Identity``."""
 

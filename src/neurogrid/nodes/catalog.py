@@ -14,6 +14,7 @@ from typing import Any
 
 import jsonschema_rs
 import msgspec
+import orjson
 
 from neurogrid.core.errors import FieldError, Invalid
 from neurogrid.nodes.schemas import UnknownModel
@@ -29,6 +30,47 @@ REFRESH_AFTER = 0.5
 def _refuse_reference(uri: str) -> Any:
     msg = f"a model's schema may not refer to {uri}"
     raise ValueError(msg)
+
+
+SMALL = 16 * 1024
+"""Bytes of an input up to which all its errors are named."""
+MAX_SCHEMA = 64 * 1024
+MAX_EXPANDED = 2000
+"""Parts a schema may have when its references are followed: one that doubles thirty times never ends."""
+
+
+def _expanded(part: Any, root: dict[str, Any], known: dict[str, int]) -> int:
+    if isinstance(part, list):
+        return sum(_expanded(item, root, known) for item in part)
+    if not isinstance(part, dict):
+        return 0
+    reference = part.get("$ref")
+    size = 1 + sum(_expanded(item, root, known) for item in part.values())
+    if isinstance(reference, str) and reference.startswith("#"):
+        if reference not in known:
+            known[reference] = 0  # a reference to itself ends with the data
+            known[reference] = _expanded(_resolve(reference, root), root, known)
+        size += known[reference]
+    return size
+
+
+def _resolve(reference: str, root: dict[str, Any]) -> Any:
+    node: Any = root
+    for step in reference.removeprefix("#").split("/")[1:]:
+        node = node.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(node, dict) else None
+    return node
+
+
+def check_schema(schema: dict[str, Any]) -> None:
+    """Refuse a schema that would hold up whoever is validated by it. Raises ``ValueError``."""
+    if len(orjson.dumps(schema)) > MAX_SCHEMA:
+        msg = f"it has more than {MAX_SCHEMA} bytes"
+        raise ValueError(msg)
+    definitions = (schema.get("$defs"), schema.get("definitions"))
+    parts = [schema, *(part for group in definitions if isinstance(group, dict) for part in group.values())]
+    if sum(_expanded(part, schema, {}) for part in parts) > MAX_EXPANDED:
+        msg = f"it has more than {MAX_EXPANDED} parts when its references are followed"
+        raise ValueError(msg)
 
 
 def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Validator:
@@ -56,8 +98,12 @@ class CatalogModel:
 
 
 def _errors(validator: jsonschema_rs.Validator, value: Any, name: str) -> Iterator[FieldError]:
-    if not validator.is_valid(value):
-        for error in validator.iter_errors(value):
+    try:
+        validator.validate(value)
+    except jsonschema_rs.ValidationError as first:
+        # All errors of a large input are found before the first is returned, so it gets only the first.
+        small = len(orjson.dumps(value)) <= SMALL
+        for error in validator.iter_errors(value) if small else (first,):
             yield from _field_errors(error, name)
 
 

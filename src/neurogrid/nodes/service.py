@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -11,16 +12,19 @@ import orjson
 from neurogrid.core.errors import FieldError, Forbidden, Invalid, NotFound
 from neurogrid.core.ids import is_id, new_id, now
 from neurogrid.core.prepared import Row
-from neurogrid.nodes.catalog import Catalog, CatalogModel, NodeModels, compile_schema
+from neurogrid.nodes.catalog import Catalog, CatalogModel, NodeModels, check_schema, compile_schema
 from neurogrid.nodes.fleet import ServingNode, serving
 from neurogrid.nodes.policy import NodeState, Scope, Standing
 from neurogrid.nodes.schemas import ModelView, NodeView
 from neurogrid.nodes.store import NodeStore
 from neurogrid.nodes.tables import Node
-from neurogrid.protocol.messages import Hello
+from neurogrid.protocol.messages import Hello, ModelSpec
 from neurogrid.queue.views import QueueViews
 
-MAX_NAME = 200
+MAX_LABELS, MAX_LABEL = 64, 256
+MAX_MODELS, MAX_SLOTS, MAX_DESCRIPTION = 256, 10_000, 2_000
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_MODEL = re.compile(r"[\w.:/@+-]{1,100}")
 UNKNOWN = "There is no node with this id."
 REMOVED = "This node was removed from the grid. Start it anew to join again."
 
@@ -169,16 +173,39 @@ class NodeService:
 
 
 def _check(hello: Hello) -> None:
-    if not 0 < len(hello.name) <= MAX_NAME:
-        msg = f"A node's name has 1 to {MAX_NAME} characters."
-        raise Invalid(msg, errors=[FieldError("name", msg)])
+    """Bound what a node says of itself: it is kept, and shown to everybody. Raises ``Invalid``."""
+    labels = [*hello.labels, *hello.labels.values()]
+    wrong = {
+        "name": not _NAME.fullmatch(hello.name),
+        "version": not _NAME.fullmatch(hello.version),
+        "slots": not 0 <= hello.slots <= MAX_SLOTS,
+        "session": hello.session is not None and not is_id(hello.session),
+        "labels": len(hello.labels) > MAX_LABELS or any(len(text) > MAX_LABEL for text in labels),
+        "models": len(hello.models) > MAX_MODELS,
+    }
+    for field, bad in wrong.items():
+        if bad:
+            msg = f"The node's {field} cannot be taken: too long, too many, or out of range."
+            raise Invalid(msg, errors=[FieldError(field, msg)])
     for spec in hello.models:
+        _check_model(spec)
+
+
+def _check_model(spec: ModelSpec) -> None:
+    texts = (spec.version, spec.kind)
+    bad = not _MODEL.fullmatch(spec.name) or not all(_NAME.fullmatch(text) for text in texts)
+    bad = bad or len(spec.description) > MAX_DESCRIPTION or not 1 <= spec.slots <= MAX_SLOTS
+    problem = "its name, version, kind, description or slots are out of range" if bad else ""
+    if not bad:
         try:
-            compile_schema(spec.input_schema)
-            compile_schema(spec.parameters_schema)
-        except ValueError as error:
-            msg = f"The schema of model {spec.name} is not valid: {error}"
-            raise Invalid(msg, errors=[FieldError("models", msg)]) from None
+            for schema in (spec.input_schema, spec.parameters_schema):
+                check_schema(schema)
+                compile_schema(schema)
+        except (ValueError, RecursionError) as error:
+            problem = f"its schema is not valid: {error}"
+    if problem:
+        msg = f"The model {spec.name[:MAX_LABEL]!r} cannot be taken: {problem}."
+        raise Invalid(msg, errors=[FieldError("models", msg)])
 
 
 def _node_view(row: Row, load: Mapping[str, int]) -> NodeView:

@@ -297,10 +297,10 @@ def _decode(
 ) -> _Union | None:
     try:
         return decoder.decode(frame)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         try:
             tag = _tag.decode(frame).type
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             raise BadMessage(str(error)) from error
         if tag not in known:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
@@ -10,6 +11,8 @@ from typing import TypeVar
 from neurogrid.runners.base import ModelUnavailable
 
 _Loaded = TypeVar("_Loaded")
+_importing = threading.Lock()
+"""Packages that import one another's extension modules (numpy) do not bear being imported at once."""
 
 
 async def load_package(package: str, load: Callable[[], _Loaded]) -> tuple[_Loaded, str]:
@@ -19,7 +22,7 @@ async def load_package(package: str, load: Callable[[], _Loaded]) -> tuple[_Load
     import's own words where it is broken.
     """
     try:
-        loaded = await asyncio.to_thread(load)
+        loaded = await asyncio.to_thread(_alone, load)
         return loaded, version(package)
     except (ModuleNotFoundError, PackageNotFoundError) as error:
         msg = f"the package {package} is not installed: pip install 'neurogrid[models]'"
@@ -27,3 +30,8 @@ async def load_package(package: str, load: Callable[[], _Loaded]) -> tuple[_Load
     except (ImportError, OSError, RuntimeError) as error:
         msg = f"the package {package} cannot be loaded: {error}"
         raise ModelUnavailable(msg) from error
+
+
+def _alone(load: Callable[[], _Loaded]) -> _Loaded:
+    with _importing:
+        return load()

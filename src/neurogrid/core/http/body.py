@@ -37,6 +37,14 @@ class UnsupportedMediaType(BadRequest):
     code, status, title = "unsupported_media_type", 415, "Unsupported media type"
 
 
+MAX_VALUES = 500_000
+"""Commas, and brackets, that a body may have: reading more would hold up everybody else."""
+MAX_FIELDS = 256
+"""Fields of the outermost object; no request has as many, and each unknown one costs an error."""
+LARGE = 64 * 1024
+"""Bytes from which on a caller has to be known before its body is read."""
+
+
 class BodyLimit:
     """Answers 413 to bodies over ``max_body`` bytes, announced or streamed; sets the depth JSON may have.
 
@@ -74,6 +82,9 @@ class StrictJSONRoute(APIRoute):
             return handler
 
         async def strict(request: Request) -> Response:
+            admit = request.scope.get("state", {}).get("admit")
+            if admit is not None and _large(request):
+                await admit(request)  # nobody's megabytes are read before it is known who sends them
             body = await request.body()
             if body:
                 _require_json(request.headers.get("content-type", ""))
@@ -102,15 +113,26 @@ def parse_json(body: bytes, max_depth: int) -> Any:
     in an object the last counts. Raises ``MalformedJson``, also for nesting beyond ``max_depth``, and
     ``Invalid`` for the character NUL, which no database text column takes (R9).
     """
+    if body.count(b",") > MAX_VALUES or body.count(b"[") + body.count(b"{") > MAX_VALUES:
+        msg = f"The body has more than {MAX_VALUES} values."
+        raise MalformedJson(msg)
     _check_depth(body, max_depth)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         msg = f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         raise MalformedJson(msg) from None
+    if isinstance(value, dict) and len(value) > MAX_FIELDS:
+        msg = f"The body has more than {MAX_FIELDS} fields."
+        raise MalformedJson(msg)
     if b"\\u0000" in body:
         _refuse_nul(value)
     return value
+
+
+def _large(request: Request) -> bool:
+    length = request.headers.get("content-length", "")
+    return not length.isdigit() or int(length) > LARGE
 
 
 def _require_json(content_type: str) -> None:
