@@ -118,7 +118,7 @@ class Attempts:
         self, connection: NodeConnection, message: Result | Error, running: Running | None
     ) -> None:
         try:
-            if not is_id(message.task):
+            if not is_id(message.task) or not (running or await self._is_its(connection, message)):
                 committed = False
             elif isinstance(message, Result):
                 committed = await self._complete(message)
@@ -175,7 +175,12 @@ class Attempts:
         )
         return answer is not None
 
-    async def _held(self, message: Error) -> Held | None:
+    async def _is_its(self, connection: NodeConnection, message: Result | Error) -> bool:
+        """Tell whether an attempt this connection does not know was given to its node, in whatever session (R3)."""
+        held = await self._held(message)
+        return held is not None and held.node == connection.name
+
+    async def _held(self, message: Result | Error) -> Held | None:
         held = await patiently(lambda: self._dispatcher.upkeep.find(message.task))
         return held if held is not None and held.attempt == message.attempt else None
 

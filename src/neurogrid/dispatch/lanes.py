@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from itertools import islice
 
 import orjson
 
-from neurogrid.core.errors import Unavailable
 from neurogrid.dispatch.policy import LaneSpec
 from neurogrid.queue.policy import lane_of
-from neurogrid.queue.upkeep import LaneInfo, Upkeep
+from neurogrid.queue.upkeep import LANE_LIMIT, LaneInfo, Upkeep
 
 HASH_LENGTH = 32
 MOST_LANES = 10_000
@@ -30,6 +30,7 @@ class Lanes:
         self._special: dict[str, LaneSpec] = {}
         self._queued: set[str] = set()
         """Those of them that had something in it when last asked: the ones worth probing."""
+        self._learnt = ""
         self._hot: dict[str, int] = {}
         """The number of a lane's last hint; 0 for one that is only to be probed."""
         self.hints = 0
@@ -42,12 +43,18 @@ class Lanes:
         text = orjson.dumps(requires, option=orjson.OPT_SORT_KEYS)
         lane = lane_of(model, hashlib.sha256(text).hexdigest()[:HASH_LENGTH])
         if lane not in self._special:
-            if len(self._special) >= MOST_LANES:
-                msg = "Too many different sets of required labels are in use. Require fewer, or try later."
-                raise Unavailable(msg, retry_after=60)
+            self._make_room()
             await self._upkeep.know_lane(LaneInfo(lane, model, text.decode()))
-            self._special[lane] = LaneSpec(lane, model, dict(requires))
+        self._special.pop(lane, None)  # so that it is now the one asked for last
+        self._special[lane] = LaneSpec(lane, model, dict(requires))
         return lane
+
+    def _make_room(self) -> None:
+        """Forget the lanes asked for longest ago in which nothing is known to be queued."""
+        surplus = len(self._special) - MOST_LANES + 1
+        idle = (lane for lane in self._special if lane not in self._hot and lane not in self._queued)
+        for lane in list(islice(idle, max(surplus, 0))):
+            del self._special[lane]
 
     def spec(self, lane: str) -> LaneSpec:
         """Return what a lane asks for."""
@@ -55,8 +62,10 @@ class Lanes:
 
     async def learn(self) -> None:
         """Read the lanes with requirements in which tasks are queued, whichever gateway took them."""
+        rows = await self._upkeep.lanes(self._learnt)
+        self._learnt = rows[-1].lane if len(rows) == LANE_LIMIT else ""  # the next ones at the next round
         self._queued = set()
-        for row in await self._upkeep.lanes():
+        for row in rows:
             self._queued.add(row.lane)
             if row.lane not in self._special:
                 self._special[row.lane] = LaneSpec(row.lane, row.model, orjson.loads(row.requires))

@@ -37,6 +37,7 @@ class Held:
     owner: str
     charges: Charges
     deadline: datetime | None = None
+    node: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +213,14 @@ class Upkeep:
         async with self._database.transaction() as transaction:
             await transaction.execute(statement.on_conflict_do_nothing())
 
-    async def lanes(self) -> list[LaneInfo]:
-        """Return the lanes with requirements in which tasks are queued, at most ``LANE_LIMIT``."""
+    async def lanes(self, after: str = "") -> list[LaneInfo]:
+        """Return lanes with requirements in which tasks are queued: the first ``LANE_LIMIT`` after ``after``."""
         queued = select(Task.id).where(Task.status == "queued", Task.lane == Lane.lane).exists()
         rows = await self._database.all(
-            select(Lane.lane, Lane.model, Lane.requires).where(queued).limit(LANE_LIMIT)
+            select(Lane.lane, Lane.model, Lane.requires)
+            .where(Lane.lane > after, queued)
+            .order_by(Lane.lane)
+            .limit(LANE_LIMIT)
         )
         return [LaneInfo(row["lane"], row["model"], row["requires"]) for row in rows]
 
@@ -233,6 +237,7 @@ _HELD = select(
     Task.losses,
     Task.max_attempts,
     Task.deadline,
+    Task.node,
 )
 
 
@@ -246,4 +251,5 @@ def _held(row: Any) -> Held:
         row["owner_id"],
         Charges(row["errors"], row["losses"], row["max_attempts"]),
         row["deadline"],
+        row["node"],
     )

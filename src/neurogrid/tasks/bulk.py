@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from neurogrid.core.errors import FieldError, GridError, Invalid
-from neurogrid.core.http.fields import join
+from neurogrid.core.http.body import MAX_FIELDS
+from neurogrid.core.http.fields import MAX_SHOWN, join
 from neurogrid.tasks.schemas import TaskSubmit, TaskView
 
 MAX_BULK: Final = 1000
@@ -30,11 +31,13 @@ class BulkSubmit(BaseModel):
 
 
 def _parse(task: Any) -> TaskSubmit | GridError:
+    if isinstance(task, dict) and len(task) > MAX_FIELDS:  # each unknown one would cost an error
+        return Invalid(f"The task has more than {MAX_FIELDS} fields.")
     try:
         body = TaskSubmit.model_validate(task)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)[:MAX_ERRORS]
-        errors = [FieldError(join(each["loc"]), each["msg"]) for each in found]
+        errors = [FieldError(join(each["loc"])[:MAX_SHOWN], each["msg"][:MAX_SHOWN]) for each in found]
         return Invalid("This is not a task that can be run.", errors=errors)
     if "priority" not in body.model_fields_set:
         return body.model_copy(update={"priority": "low"})

@@ -238,3 +238,15 @@ async def test_too_large_an_output_fails(world: World) -> None:
     await node.expect(Committed)
     row = await world.truth.task(huge)
     assert json.loads(row["error"])["code"] == "output_too_large"
+
+
+async def test_a_result_counts_only_from_the_node_that_has_the_task(world: World) -> None:
+    """A node cannot end what another one runs, though it knows task and attempt."""
+    holder = await world.node(slots=1)
+    task = await world.submit()
+    order = await holder.expect(Assign)
+    other = await world.node("other", slots=1)
+    await other.say(result(order, output="forged"))
+    assert (await other.expect(Refused)).task == task
+    await holder.say(result(order))
+    assert (await holder.expect(Committed)).task == task

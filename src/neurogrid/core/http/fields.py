@@ -7,6 +7,8 @@ from typing import Any
 
 from neurogrid.core.errors import FieldError
 
+MAX_SHOWN = 300
+"""Characters of a field's name, or of what is wrong with it, that an answer repeats."""
 MAX_ERRORS = 50
 """Field errors of one answer at most; a list of thousands of bad items would otherwise echo thousands."""
 
@@ -28,7 +30,7 @@ def field_errors(errors: Sequence[Any], body: Any) -> tuple[FieldError, ...]:
     for error in errors:
         field = _name(error["loc"], error["type"], body)
         message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        found[FieldError(field, message)] = None
+        found[FieldError(field[:MAX_SHOWN], message[:MAX_SHOWN])] = None
         if len(found) == MAX_ERRORS:
             break
     return tuple(found)
