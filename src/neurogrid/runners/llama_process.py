@@ -19,7 +19,7 @@ from neurogrid.runners.base import ModelUnavailable, TaskError
 
 _LINE_LIMIT = 1024 * 1024
 _START_TIMEOUT = 120.0
-_STOP_TIMEOUT = 2.0
+_STOP_TIMEOUT = 8.0
 """A cancelled generation ends within one token, a prompt within one batch; past this the child is killed."""
 _TAIL = 20
 
