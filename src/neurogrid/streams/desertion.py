@@ -12,6 +12,7 @@ from typing import Protocol
 
 from neurogrid.core.background import Background
 from neurogrid.events.bus import Bus
+from neurogrid.queue.patience import patiently
 
 TOPIC = "readers"
 ASK_WITHIN = 1.0
@@ -57,7 +58,7 @@ class Desertion:
         self._background.spawn(self._judge(task), "streams.desertion")
 
     async def _judge(self, task: str) -> None:
-        owner = await self._cancellation.wanted(task)
+        owner = await patiently(lambda: self._cancellation.wanted(task))
         if owner is None:
             return
         this = self._left[task] = object()

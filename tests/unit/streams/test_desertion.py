@@ -23,8 +23,12 @@ class Tasks:
     def __init__(self, *, wanted: bool = True) -> None:
         self.owner = "ada" if wanted else None
         self.canceled: list[tuple[str, str]] = []
+        self.outages = 0
 
     async def wanted(self, task: str) -> str | None:
+        if self.outages:
+            self.outages -= 1
+            raise ConnectionResetError
         return self.owner
 
     async def cancel(self, owner: str, task: str, *, patient: bool = False) -> bool:
@@ -66,6 +70,13 @@ class Grid:
 def test_a_task_nobody_reads_is_cancelled(gateways: int) -> None:
     """When the last reader stays away, on every gateway, the task is cancelled, once, for its owner."""
     assert run_in_virtual_time(Grid(gateways).judge()) == [("ada", TASK)]
+
+
+def test_an_outage_saves_no_deserted_task() -> None:
+    """A database that is away when a reader leaves is asked again."""
+    grid = Grid()
+    grid.tasks.outages = 2
+    assert run_in_virtual_time(grid.judge()) == [("ada", TASK)]
 
 
 def test_only_tasks_that_asked_for_it() -> None:
