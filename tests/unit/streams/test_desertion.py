@@ -14,6 +14,8 @@ from neurogrid.streams.desertion import ASK_WITHIN, Desertion
 from tests.support.virtual_time import run_in_virtual_time
 
 GRACE = 3.0
+OUTAGE = 2.0
+"""Seconds that leave room for questions to be repeated."""
 TASK = "0190b0f0-0000-7000-8000-000000000001"
 
 
@@ -60,7 +62,7 @@ class Grid:
             del moment
             await asyncio.sleep(GRACE / 4)
             self.readers[index] = reads
-        await asyncio.sleep(GRACE + 2 * ASK_WITHIN)
+        await asyncio.sleep(GRACE + 2 * ASK_WITHIN + OUTAGE)
         for gateway in self.gateways:
             await gateway.close()
         return self.tasks.canceled
