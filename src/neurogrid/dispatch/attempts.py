@@ -52,8 +52,11 @@ MAX_SEQ = 2**31 - 1
 class Attempts:
     """Takes what nodes report into the database and to the live streams."""
 
-    def __init__(self, dispatcher: Dispatcher, outputs: OutputStore, policy: RetryPolicy) -> None:
-        """Settle attempts for ``dispatcher``."""
+    def __init__(
+        self, dispatcher: Dispatcher, outputs: OutputStore, policy: RetryPolicy, *, fenced: bool = True
+    ) -> None:
+        """Settle attempts for ``dispatcher``; without the fence whatever comes, for the drill's self-test alone."""
+        self._fenced = fenced
         self._dispatcher = dispatcher
         self._outputs = outputs
         self._policy = policy
@@ -178,7 +181,7 @@ class Attempts:
     async def _is_its(self, connection: NodeConnection, message: Result | Error) -> bool:
         """Tell whether an attempt this connection does not know was given to its node, in whatever session (R3)."""
         held = await self._held(message)
-        return held is not None and held.node == connection.name
+        return (held is not None and held.node == connection.name) or not self._fenced
 
     async def _held(self, message: Result | Error) -> Held | None:
         held = await patiently(lambda: self._dispatcher.upkeep.find(message.task))

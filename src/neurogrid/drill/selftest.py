@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,23 @@ class Trial:
     protection: Protection
     deck: Deck
     expected: frozenset[Loss]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
+
+HASTE = {
+    "NEUROGRID_GRID__LEASE": "1.5",
+    "NEUROGRID_GRID__HEARTBEAT": "0.4",
+    "NEUROGRID_GRID__RECONCILE": "0.5",
+    "NEUROGRID_GRID__SWEEP": "0.5",
+}
+"""Leases that nearly every pause outlives."""
 
 TRIALS = (
     Trial(
         Protection.FENCE,
         {Kind.PART_NODE: 1, Kind.PAUSE_NODE: 1},
         frozenset({Loss.FINISHED_TWICE, Loss.LOST}),
+        HASTE,
     ),
     Trial(Protection.LEASE, {Kind.KILL_NODE: 1}, frozenset({Loss.STUCK})),
     Trial(Protection.COMMIT, {Kind.KILL_GATEWAY_AT_COMMIT: 1}, frozenset({Loss.LOST})),
@@ -72,7 +82,7 @@ async def self_test(
             SECONDS,
             settle=SETTLE,
             deck=trial.deck,
-            environment={VARIABLE: trial.protection.value},
+            environment={VARIABLE: trial.protection.value, **trial.environment},
         )
         order.directory.mkdir(parents=True)
         done(Outcome(trial, await Exercise(order, watch, tell).run()))
