@@ -82,7 +82,10 @@ class Gateway:
         )
         outputs = OutputStore(self._database, settings.journal.inline_output, settings.tasks.max_output)
         self.gate = NodeGate(
-            self._dispatcher, Attempts(self._dispatcher, outputs, policy, fenced=self._off is not Protection.FENCE), self.nodes, parting
+            self._dispatcher,
+            Attempts(self._dispatcher, outputs, policy, fenced=self._off is not Protection.FENCE),
+            self.nodes,
+            parting,
         )
         store = TaskStore(self._database)
         self._waiters = Waiters(self._bus, self._states, store, settings.live)

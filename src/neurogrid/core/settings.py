@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from platformdirs import user_data_path
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 KIB = 1024
 MIB = 1024 * KIB
+LEASE_SHARE = 2.5
+"""How often within a lease nodes and gateways have to be heard of, at least."""
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -68,6 +70,15 @@ class GridSettings(_Section):
     sweep: Seconds = Field(1.0, description="How often lost sessions are looked for.")
     orphan_sweep: Seconds = Field(10.0, description="How often running tasks without session are.")
     shutdown_grace: Seconds = Field(10.0, description="How long SIGTERM waits for running requests.")
+
+    @model_validator(mode="after")
+    def _leases_can_be_judged(self) -> Self:
+        """Refuse a lease that runs out between two heartbeats, or that no gateway may ever declare lost (R4)."""
+        for name, interval in (("heartbeat", self.heartbeat), ("reconcile", self.reconcile)):
+            if self.lease < LEASE_SHARE * interval:
+                msg = f"lease must be at least {LEASE_SHARE:g} times {name}: {LEASE_SHARE * interval:g} s"
+                raise ValueError(msg)
+        return self
 
 
 class LiveSettings(_Section):

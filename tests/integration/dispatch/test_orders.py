@@ -167,7 +167,7 @@ async def test_an_order_reaches_every_gateway(pair: World) -> None:
 
 async def test_an_order_is_obeyed_at_once(postgres_url: str, redis_url: str) -> None:
     """The other gateways hear of an order by a message; they do not wait for their next round."""
-    async with world_of(postgres_url, redis_url, gateways=2, reconcile=1000.0) as world:
+    async with world_of(postgres_url, redis_url, gateways=2, reconcile=1000.0, lease=2500.0) as world:
         await until(lambda: all(gateway._bus.healthy for gateway in world.gateways))
         await world.node(gateway=world.gateways[1])
         await cordon(world)
