@@ -13,6 +13,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 import neurogrid.auth.tables
+import neurogrid.idempotency.tables
 import neurogrid.nodes.tables
 import neurogrid.queue.tables  # noqa: F401 - each import registers its tables with the metadata
 from neurogrid.core import migrations

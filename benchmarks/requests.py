@@ -27,10 +27,14 @@ BARE_BODY = orjson.dumps({"input": {"hello": "world"}, "model": "debug.echo"})
 # Accepted and durable, and run by no node: what remains is the cost of accepting.
 PARKED = orjson.dumps({"input": {"seconds": 0}, "model": "debug.sleep", "requires": {"bench": "nobody"}})
 ECHO = BARE_BODY
+BULK = 1000
+"""Tasks of one bulk request."""
+ECHOES = orjson.dumps({"tasks": [orjson.loads(ECHO)] * BULK})
 HALF = Goal("ratio", 0.5, "≥ half of bare")
 SUBMIT_CPU = Goal("best_cpu_us", 700, "≤ 700 µs CPU", at_most=True)
 READ_CPU = Goal("best_cpu_us", 450, "≤ 450 µs CPU", at_most=True)
 THROUGHPUT = Goal("best", 1500, "≥ 1,500 tasks/s")
+BULK_THROUGHPUT = Goal("best", 10_000, "≥ 10,000 tasks/s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,15 @@ class _Scenario:
     concurrency: int = CONCURRENCY
     goals: tuple[Goal, ...] = ()
     until_done: bool = False
+    batch: int = 1
+    """Tasks of one request."""
 
 
-def _posting(body: bytes, headers: str = "") -> Callable[[Grid, list[str]], Callable[[int], bytes]]:
+def _posting(
+    body: bytes, headers: str = "", path: str = TASKS
+) -> Callable[[Grid, list[str]], Callable[[int], bytes]]:
     def ours(grid: Grid, _: list[str]) -> Callable[[int], bytes]:
-        request = frame("POST", TASKS, grid.key, body, headers)
+        request = frame("POST", path, grid.key, body, headers)
         return lambda _: request
 
     return ours
@@ -76,6 +84,10 @@ SCENARIOS = (
     _Scenario(
         f"submit, {CONCURRENCY} at once, until all ran", _posting(ECHO), _POST, (202,),
         goals=(THROUGHPUT,), until_done=True,
+    ),
+    _Scenario(
+        f"bulk of {BULK:,}, until all ran", _posting(ECHOES, path=f"{TASKS}/bulk"), _POST, (200,),
+        concurrency=1, goals=(BULK_THROUGHPUT,), until_done=True, batch=BULK,
     ),
     _Scenario(
         f"submit and wait, {CONCURRENCY} at once", _posting(ECHO, "Prefer: wait=30\r\n"), _POST, (200,),
@@ -125,14 +137,15 @@ async def _finished_tasks(grid: Grid) -> list[str]:
 
 
 async def _rounds(options: Options, scenario: _Scenario, grid: Grid, bare: _Bare, tasks: list[str]) -> Figure:
-    requests = options.size(2000, 400) if scenario.concurrency > 1 else options.size(400, 100)
+    many = scenario.concurrency > 1 or scenario.batch > 1
+    requests = options.size(2000, 400) if many else options.size(400, 100)
     make = scenario.ours(grid, tasks)
     run = _until_done if scenario.until_done else _answered
     ours, theirs = [], []
     for _ in range(options.rounds):
         theirs.append(await bare.measure(lambda _: scenario.theirs, requests, scenario.concurrency))
-        ours.append(await run(scenario, grid, make, requests))
-    unit = "requests/s" if THROUGHPUT not in scenario.goals else "tasks/s"
+        ours.append(await run(scenario, grid, make, max(requests // scenario.batch, 1)))
+    unit = "tasks/s" if {THROUGHPUT, BULK_THROUGHPUT} & set(scenario.goals) else "requests/s"
     return of_rounds(GROUP, scenario.name, grid.name, ours, theirs, goals=scenario.goals, unit=unit)
 
 
@@ -163,7 +176,7 @@ async def _until_done(scenario: _Scenario, grid: Grid, make: Callable[[int], byt
         # The load's warm-up submits a few more than are asked for.
         submitted.requests = len(completed)
         submitted.seconds = min(seconds, _lifetime(completed))
-        submitted.errors += max(requests - len(completed), 0)
+        submitted.errors += max(requests * scenario.batch - len(completed), 0)
         return submitted
 
 

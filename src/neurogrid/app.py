@@ -11,13 +11,20 @@ from fastapi import FastAPI
 from prometheus_fastapi_instrumentator import Instrumentator
 
 from neurogrid import __version__
+from neurogrid.admin import audit, users
 from neurogrid.admin import router as admin
+from neurogrid.auth import documents
+from neurogrid.auth import router as auth
 from neurogrid.core import health
 from neurogrid.core.background import Background
 from neurogrid.core.http import docs, middleware, openapi, problems
+from neurogrid.core.http.proxies import TrustedProxies
 from neurogrid.core.settings import Settings
 from neurogrid.dispatch import router as node_sockets
 from neurogrid.gateway import Gateway
+from neurogrid.keys import router as keys
+from neurogrid.limits import router as limits
+from neurogrid.limits.headers import LimitHeaders
 from neurogrid.nodes import router as nodes
 from neurogrid.protocol.link import Link, in_process_links
 from neurogrid.streams import router as streams
@@ -32,7 +39,7 @@ Companion = Callable[[Connect], AbstractAsyncContextManager[None]]
 DESCRIPTION = """One durable, live service in front of all your models.
 
 Submit a task with `POST /v1/tasks`; watch it with `GET /v1/tasks/{id}/events` or over the WebSocket `/v1/ws`.
-Send your API key as `Authorization: Bearer ng_…` (press *Authorize*).
+Send your API key as `Authorization: Bearer ng_…`, or sign in with your password (press *Authorize*).
 """
 
 
@@ -59,14 +66,20 @@ def create_app(settings: Settings, companion: Companion | None = None) -> FastAP
         redoc_url=None,
         openapi_url="/openapi.json" if settings.enable_api_docs else None,
     )
-    for module in (tasks, streams, nodes, node_sockets, admin, health):
+    for module in (
+        auth, keys, tasks, streams, nodes, node_sockets, admin, users, audit, limits, health,
+    ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)
     openapi.install(app)
+    documents.install(app)
     if settings.enable_api_docs:
         docs.install(app)
     Instrumentator(should_ignore_untemplated=True).instrument(app).expose(app, include_in_schema=False)
-    middleware.install(app, settings.tasks)
+    middleware.install(app, settings.tasks, settings.access)
+    app.add_middleware(LimitHeaders)
+    if settings.limits.trusted_proxies:
+        app.add_middleware(TrustedProxies, networks=settings.limits.trusted_proxies)
     return app
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import structlog
 
 from neurogrid.auth.deps import admit
-from neurogrid.auth.service import AuthService
+from neurogrid.auth.parts import make_auth
 from neurogrid.core.background import Background
 from neurogrid.core.db import Database
 from neurogrid.core.health import HealthChecks
@@ -19,13 +20,20 @@ from neurogrid.dispatch.attempts import Attempts
 from neurogrid.dispatch.orders import NodeOrders
 from neurogrid.dispatch.parting import Parting
 from neurogrid.dispatch.service import CONTROL, WAKE, Dispatcher
+from neurogrid.dispatch.settlements import Settlements
 from neurogrid.dispatch.watch import Watch
 from neurogrid.events.factory import make_bus
 from neurogrid.events.states import StateEvents
+from neurogrid.idempotency.service import Idempotency
+from neurogrid.limits.counting import Counting
+from neurogrid.limits.service import LimitService
+from neurogrid.limits.tokens import TOPIC as TOKENS_USED
+from neurogrid.limits.tokens import TokenBudget
 from neurogrid.nodes.joining import JoinTokens
 from neurogrid.nodes.service import NodeService
 from neurogrid.nodes.store import NodeStore
 from neurogrid.queue.build import make_journal
+from neurogrid.queue.keys import SpentKeys
 from neurogrid.queue.outputs import OutputStore
 from neurogrid.queue.policy import RetryPolicy
 from neurogrid.queue.sessions import Sessions
@@ -33,9 +41,12 @@ from neurogrid.queue.upkeep import Upkeep
 from neurogrid.queue.views import QueueViews
 from neurogrid.streams.desertion import Desertion
 from neurogrid.streams.hub import Hub
+from neurogrid.tasks.bulk import BulkSubmissions
 from neurogrid.tasks.cancellation import Cancellation
+from neurogrid.tasks.deadlines import Deadlines
 from neurogrid.tasks.explain import Forecaster
 from neurogrid.tasks.load import OwnerLoad
+from neurogrid.tasks.outlook import Outlook
 from neurogrid.tasks.records import TaskRecords
 from neurogrid.tasks.replays import Replays
 from neurogrid.tasks.service import TaskService
@@ -47,7 +58,12 @@ log = structlog.get_logger(__name__)
 
 SEEN_INTERVAL = 5.0
 TOKEN_INTERVAL = 2.0
+FORGET_INTERVAL = 600.0
+USES_INTERVAL = 30.0
+MAIL_INTERVAL = 1.0
 SWEEP = "sweep"
+PART_CLOSES_WITHIN = 8.0
+"""Seconds each part gets to close; most have shorter bounds of their own."""
 DRAIN_SECONDS = 2.0
 
 
@@ -81,21 +97,41 @@ class Gateway:
             self._dispatcher, self._bus, self.nodes, self.join_tokens, sessions, parting
         )
         outputs = OutputStore(self._database, settings.journal.inline_output, settings.tasks.max_output)
+        fenced = self._off is not Protection.FENCE
+        settlements = Settlements(self._dispatcher, outputs, policy, fenced=fenced)
         self.gate = NodeGate(
             self._dispatcher,
-            Attempts(self._dispatcher, outputs, policy, fenced=self._off is not Protection.FENCE),
+            Attempts(self._dispatcher, settlements, outputs.most),
+            settlements,
             self.nodes,
             parting,
         )
         store = TaskStore(self._database)
         self._waiters = Waiters(self._bus, self._states, store, settings.live)
-        self.auth = AuthService(self._database)
+        self.identity = make_auth(self._database, settings)
+        self.auth = self.identity.service
+        outlook = Outlook(self._views, self.nodes, self._dispatcher)
+        self._counting = Counting(settings.limits, redis_url, self.id)
+        self.limits = LimitService(settings.limits, self._counting)
+        self._tokens = TokenBudget(
+            self.limits, self._counting, lambda payload: self._bus.send(TOKENS_USED, payload)
+        )
+        self._dispatcher.on_used = self._tokens.used
         self._submissions = Submissions(
-            self._journal, store, self._states, self.nodes, self._dispatcher, self._waiters, settings.tasks
+            self._journal,
+            store,
+            self._states,
+            self.nodes,
+            self._dispatcher,
+            self._waiters,
+            Deadlines(outlook),
+            self._tokens,
+            settings.tasks,
         )
-        self._forecaster = Forecaster(
-            store, self._views, self.nodes, self.nodes, self._dispatcher, settings.tasks
-        )
+        self._idempotency = Idempotency(self._database)
+        self._spent_keys = SpentKeys(self._database)
+        self._bulk = BulkSubmissions(self._submissions, store, self._idempotency)
+        self._forecaster = Forecaster(store, outlook, self.nodes, self._dispatcher, settings.tasks)
         cancellation = Cancellation(self._journal, store, self._states, self._dispatcher)
         self._tasks = TaskService(store, cancellation)
         self._replays = Replays(
@@ -120,15 +156,22 @@ class Gateway:
             settings.live.disconnect_grace,
         )
         self._hub.on_left = self._desertion.left
-        self._health = HealthChecks({"database": self._check_database}, {"redis": self._check_redis})
+        self._health = HealthChecks(
+            {"database": self._check_database}, {"redis": self._check_redis} if self._bus.shared else {}
+        )
 
     def state(self) -> dict[str, Any]:
         """Return what dependencies find in ``request.state``."""
         return {
             "auth": self.auth,
+            "identity": self.identity,
+            "cookies": self.identity.cookies,
             "admit": admit,
+            "limits": self.limits,
             "tasks": self._tasks,
             "submissions": self._submissions,
+            "bulk": self._bulk,
+            "idempotency": self._idempotency,
             "replays": self._replays,
             "forecaster": self._forecaster,
             "nodes": self.nodes,
@@ -143,11 +186,13 @@ class Gateway:
         """Open everything and begin the rounds."""
         await self._journal.start()
         await self._bus.start()
+        await self._counting.start(self._background)
         await self.nodes.refresh()
         dispatcher, grid = self._dispatcher, self.settings.grid
         await self._bus.listen(WAKE, dispatcher.woken)
         await self._bus.listen(CONTROL, dispatcher.listen_control)
         await self._bus.listen(CONTROL, self._orders.listen)
+        await self._bus.listen(TOKENS_USED, self._tokens.listen)
         if self._database.sqlite:
             await self._watch.sweep_embedded()
         await self._hub.start()
@@ -162,10 +207,15 @@ class Gateway:
             (TOKEN_INTERVAL, self._orders.check_tokens, "node_tokens"),
             (grid.sweep, self._watch.sweep, SWEEP),
             (grid.orphan_sweep, self._watch.sweep_orphans, "sweep_orphans"),
+            (grid.orphan_sweep, self._watch.settle_followers, "settle_followers"),
             (grid.poll, self._watch.promote, "promote"),
             (grid.reconcile, self._watch.sync_clocks, "clocks"),
             (grid.poll, self._watch.expire, "expire"),
             (SEEN_INTERVAL, self._note_seen, "nodes_seen"),
+            (FORGET_INTERVAL, self._forget_keys, "idempotency_keys"),
+            (FORGET_INTERVAL, self.identity.forget_old, "expired_credentials"),
+            (USES_INTERVAL, self.auth.note_uses, "session_uses"),
+            (MAIL_INTERVAL, self.identity.deliver, "mails"),
         ):
             if name != SWEEP or self._off is not Protection.LEASE:
                 self._background.every(lambda seconds=seconds: seconds, work, name)  # type: ignore[misc]
@@ -184,16 +234,27 @@ class Gateway:
 
     async def close(self) -> None:
         """Stop in the opposite order: clients and nodes are sent elsewhere, what is accepted is written."""
-        await self._hub.shutdown()
-        await self._desertion.close()
-        await self.gate.close()
-        await self._dispatcher.background.drain(DRAIN_SECONDS)
-        await self._background.close()
-        await self._dispatcher.background.close()
-        await self._journal.close()
-        await self._states.close()
-        await self._bus.close()
-        await self._database.close()
+        settling = self._dispatcher.background
+        for part, close in (
+            ("hub", self._hub.shutdown),
+            ("desertion", self._desertion.close),
+            ("nodes", self.gate.close),
+            ("settlements", lambda: settling.drain(DRAIN_SECONDS)),
+            ("rounds", self._background.close),
+            ("session uses", self.auth.note_uses),
+            ("dispatch", settling.close),
+            ("journal", self._journal.close),
+            ("states", self._states.close),
+            ("bus", self._bus.close),
+            ("database", self._database.close),
+        ):
+            try:
+                async with asyncio.timeout(PART_CLOSES_WITHIN):
+                    await close()
+            except TimeoutError:  # a server that hangs, say
+                log.warning("gateway.part_does_not_close", part=part)
+            except Exception:  # a server that is gone must not keep the other parts from closing
+                log.exception("gateway.part_failed_to_close", part=part)
         log.info("gateway.stopped", gateway=self.id)
 
     def _poll_interval(self) -> float:
@@ -204,6 +265,10 @@ class Gateway:
         connections = self._dispatcher.connections.values()
         await self.nodes.seen([connection.node_id for connection in connections if connection.connected])
         await self.nodes.refresh()
+
+    async def _forget_keys(self) -> None:
+        await self._idempotency.forget()
+        await self._spent_keys.forget()
 
     async def _statistics(self) -> dict[str, Any]:
         depth = await self._views.depth()

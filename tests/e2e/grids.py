@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import httpx
 from websockets.sync.client import connect
 
+from neurogrid.auth.policy import Role, Tier
+from neurogrid.auth.service import AuthService
+from neurogrid.core.db import Database
 from tests.support.processes import Grid, GridProcess, free_port
 from tests.support.until import until_blocking
 
@@ -91,15 +95,30 @@ class Cluster:
         )
         self.token = self.grid.run("nodes", "token").strip()
 
+    def accounts(self, tiers: Mapping[str, str]) -> dict[str, User]:
+        """Make users of these tiers, without a process for each."""
+
+        async def make() -> dict[str, User]:
+            database = Database(self.grid.environment["NEUROGRID_DATABASE_URL"])
+            auth, users = AuthService(database), {}
+            for name, tier in tiers.items():
+                email = f"{name}@example.org"
+                await auth.create_user(email, Role.USER, Tier(tier), None)
+                users[name] = User(await auth.create_key(email, "test", None))
+            await database.close()
+            return users
+
+        return asyncio.run(make())
+
     def gateway(self, name: str) -> GridProcess:
         """Start a gateway."""
         return self.grid.gateway(name=name)
 
-    def node(self, name: str, gateway: GridProcess, *models: str) -> GridProcess:
+    def node(self, name: str, gateway: GridProcess, *models: str, slots: int = 8) -> GridProcess:
         """Start a node with a data directory of its own and wait until it has joined."""
         process = self.grid.start(
             "node", "--url", gateway.url.replace("http", "ws"), "--token", self.token, "--name", name,
-            "--models", ",".join(models), "--slots", "8", "--data-dir", str(self.grid.directory / name), name=name,
+            "--models", ",".join(models), "--slots", str(slots), "--data-dir", str(self.grid.directory / name), name=name,
         )  # fmt: skip
 
         def joined() -> bool:

@@ -24,11 +24,14 @@ MISFORTUNE = re.compile(r" +\d+\.\d s  ")
 def test_nothing_is_lost(tmp_path: Path) -> None:
     """Three quarters of a minute of kills, pauses and cuts under load: nothing lost, doubled, missing or stuck."""
     with Grid(tmp_path) as grid:
-        report = json.loads(grid.run(*DRILL.split(), "20", "--minutes", "0.75", timeout=600))
+        report = json.loads(grid.run(*DRILL.split(), "42", "--minutes", "0.75", timeout=600))
     assert report["findings"] == []
     assert {report[name] for name in ("lost", "finished_twice", "stream_gaps", "stuck")} == {0}
     assert report["finished"] == report["accepted"] > 300
     assert report["kills"] + report["pauses"] >= 8
+    assert report["misfortunes"].get("drain_node") == report["orders"] == 1
+    for part in ("bulk", "identical", "repeated", "replayed", "left", "deserted"):
+        assert report[part] > 0, part
     assert report["complaints"] == []
     assert not Path(report["logs"]).exists()
 

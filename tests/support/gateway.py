@@ -21,11 +21,13 @@ from neurogrid.app import create_app
 from neurogrid.auth.policy import Role, Tier
 from neurogrid.auth.service import AuthService
 from neurogrid.core.db import Database
+from neurogrid.core.http.websockets import BoundedWebSocket
 from neurogrid.core.ids import new_id
 from neurogrid.core.settings import Settings
 from neurogrid.runners.base import Emit, Output, Runner
 from neurogrid.runners.debug import DebugEcho, DebugFail, DebugSleep
 from neurogrid.runners.text_generation import SmolLM2
+from tests.support.limits import GENEROUS
 from tests.support.node import Puppet
 from tests.support.until import PATIENCE, until
 
@@ -99,10 +101,12 @@ class RunningGateway:
         client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=PATIENCE, trust_env=False)
         return await self.stack.enter_async_context(client)
 
-    async def account(self, role: Role = Role.USER, lifetime: timedelta | None = None) -> Account:
+    async def account(
+        self, role: Role = Role.USER, lifetime: timedelta | None = None, tier: Tier = Tier.PRO
+    ) -> Account:
         """Make a user with a key."""
         email = f"{new_id()}@example.org"
-        user = await self.auth.create_user(email, role, Tier.PRO, None)
+        user = await self.auth.create_user(email, role, tier, None)
         key = await self.auth.create_key(email, "test", lifetime)
         return Account(user, email, key, await self.client(key))
 
@@ -122,14 +126,17 @@ async def node(connect: Connect, runners: Sequence[Runner], name: str = "node") 
 
 
 def settings_for(database_url: str, **options: Any) -> Settings:
-    """Return settings that read no file and no environment but ``options``."""
+    """Return settings that read no file and no environment but ``options``; limits are generous unless given."""
+    options.setdefault("limits", GENEROUS)
     return Settings(_env_file=None, database_url=SecretStr(database_url), **options)
 
 
 @asynccontextmanager
-async def running(database_url: str, *, nodes: bool = True, **options: Any) -> AsyncIterator[RunningGateway]:
+async def running(
+    database_url: str, *, nodes: bool = True, puppet: Puppet | None = None, **options: Any
+) -> AsyncIterator[RunningGateway]:
     """Run a gateway on ``database_url`` with settings ``options``, by default with a node."""
-    puppet = Puppet(slots=2)
+    puppet = puppet or Puppet(slots=2)
     runners: list[Runner] = [Parrot(), DebugEcho(), DebugSleep(), DebugFail(), puppet]
 
     def companion(connect: Connect) -> AbstractAsyncContextManager[None]:
@@ -144,7 +151,14 @@ async def running(database_url: str, *, nodes: bool = True, **options: Any) -> A
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves the signals of the test run alone."""
+    """A server that leaves the signals of the test run alone, and its process when it cannot start."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            msg = "the gateway did not start; its log says why"
+            raise RuntimeError(msg) from None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -157,8 +171,9 @@ async def _serving(app: FastAPI) -> AsyncIterator[str]:
         app,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # as the `serve` command has it
         lifespan="on",
-        ws="websockets-sansio",
+        ws=BoundedWebSocket,
         timeout_graceful_shutdown=1,
     )
     server = _Server(config)

@@ -62,8 +62,8 @@ class RecordedEmit:
 class Puppet:
     """A model that does what the test tells it: by default it waits for ``go`` and returns its input."""
 
-    def __init__(self, name: str = "puppet", slots: int = 4) -> None:
-        self.spec = ModelSpec(name=name, version="1", kind="test", slots=slots)
+    def __init__(self, name: str = "puppet", slots: int = 4, *, deterministic: bool = False) -> None:
+        self.spec = ModelSpec(name, "1", "test", slots=slots, deterministic=deterministic)
         self.go = asyncio.Event()
         self.started = 0
         self.running = 0

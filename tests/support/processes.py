@@ -16,6 +16,7 @@ from typing import Self
 
 import httpx
 
+from tests.support.limits import as_environment
 from tests.support.until import until_blocking
 
 READY_WITHIN = 60.0
@@ -166,8 +167,8 @@ class GridProcess:
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """The variables of this process without its NeuroGrid settings, so that only ``extra`` counts."""
+    """The variables of this process without its NeuroGrid settings: limits are generous, else only ``extra`` counts."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("NEUROGRID_")}
     for alias in ("DATABASE_URL", "REDIS_URL", "PORT", "LOG_LEVEL", "ENABLE_API_DOCS"):
         inherited.pop(alias, None)
-    return {**inherited, "PYTHONUNBUFFERED": "1", **extra}
+    return {**inherited, **as_environment(), "PYTHONUNBUFFERED": "1", **extra}

@@ -11,8 +11,9 @@ from typing import Any
 
 from neurogrid.core.ids import new_id
 from neurogrid.core.settings import JournalSettings
+from neurogrid.queue.answers import Answer
 from neurogrid.queue.journal import Journal
-from neurogrid.queue.ops import Answer, Batch, Insert, Op, SessionRef
+from neurogrid.queue.ops import Batch, Insert, Op, SessionRef
 from neurogrid.queue.policy import Priority
 from neurogrid.queue.writer import ConnectionLost, RowRejected
 

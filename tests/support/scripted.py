@@ -64,6 +64,8 @@ class ScriptedNode:
     models: Sequence[str] = ("m",)
     labels: dict[str, str] = field(default_factory=dict)
     max_silence: float = 60.0
+    deterministic: Sequence[str] = ()
+    """Those of ``models`` whose identical tasks share an execution."""
     session: str | None = None
     beating: bool = True
     scope: Scope | None = None
@@ -82,7 +84,14 @@ class ScriptedNode:
         self.world.background.spawn((gateway or self.world.gateway).gate.serve(theirs, self.scope), "node")
         self._link, self._later = ours, []
         specs = [
-            ModelSpec(name, "1", "test", slots=self.slots, max_silence=self.max_silence)
+            ModelSpec(
+                name,
+                "1",
+                "test",
+                slots=self.slots,
+                max_silence=self.max_silence,
+                deterministic=name in self.deterministic,
+            )
             for name in self.models
         ]
         hello = Hello(
@@ -151,9 +160,10 @@ class ScriptedNode:
         """Present a result."""
         await self.say(result(order, seq=seq, output=output))
 
-    async def fail(self, order: Assign, *, retryable: bool = True) -> None:
+    async def fail(self, order: Assign, *, retryable: bool = True, seq: int = 1) -> None:
         """Report an error."""
-        await self.say(Error(order.task, order.attempt, 1, Failure("boom", "it broke"), retryable=retryable))
+        failure = Failure("boom", "it broke")
+        await self.say(Error(order.task, order.attempt, seq, failure, retryable=retryable))
 
     async def disconnect(self) -> None:
         """Cut the connection."""

@@ -15,12 +15,13 @@ from neurogrid.core.db import Database
 from neurogrid.core.ids import new_id
 from neurogrid.core.prepared import Row
 from neurogrid.core.settings import JournalSettings
+from neurogrid.queue.answers import Claimed
 from neurogrid.queue.build import make_journal
-from neurogrid.queue.journal import ORDER
-from neurogrid.queue.ops import Batch, Claimed, Insert, Op, SessionRef, Want
+from neurogrid.queue.ops import Batch, Insert, Op, SessionRef, Want
 from neurogrid.queue.policy import RetryPolicy
 from neurogrid.queue.tables import NodeSession, Task, TaskEvent
 from neurogrid.queue.upkeep import Upkeep
+from neurogrid.queue.waiting import ORDER
 from neurogrid.queue.writer import Writer
 from tests.support.queue import insertion
 
@@ -119,6 +120,10 @@ class Truth:
     async def forget(self, session: SessionRef) -> None:
         """Delete a session, whatever it holds."""
         await self.change(delete(SESSIONS).where(SESSIONS.c.id == session.id))
+
+    async def forget_events(self, task: str, *, after: int) -> None:
+        """Delete the events of the attempts of a task after the one given."""
+        await self.change(delete(EVENTS).where(EVENTS.c.task_id == task, EVENTS.c.attempt > after))
 
     async def change(self, statement: Executable) -> None:
         """Change what no operation changes."""

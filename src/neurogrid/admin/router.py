@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import cast
+from typing import Annotated, cast
 
 import orjson
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
-from neurogrid.auth.deps import permitted
+from neurogrid.auth.deps import trail_of
 from neurogrid.auth.policy import Permission
 from neurogrid.core.http.body import StrictJSONRoute
 from neurogrid.core.http.openapi import problems
 from neurogrid.core.ids import new_id, now
 from neurogrid.events.bus import Bus
+from neurogrid.idempotency.deps import Once, once
 
 SYSTEM = "system"
 
@@ -42,13 +44,21 @@ class Announcement(NewAnnouncement):
 @router.post(
     "/announcements",
     status_code=201,
-    dependencies=[Depends(permitted(Permission.ANNOUNCE))],
-    responses=problems(400, 401, 403, 422),
+    response_model=Announcement,
+    responses=problems(400, 401, 403, 409, 422),
 )
-async def announce(body: NewAnnouncement, request: Request) -> Announcement:
+async def announce(
+    body: NewAnnouncement, request: Request, once: Annotated[Once, Depends(once(Permission.ANNOUNCE))]
+) -> Response:
     """Publish an announcement on the channel `system`. It is live only: who is not connected misses it."""
     bus = cast("Bus", request.state.bus)
-    moment = now()
-    announcement = Announcement(id=new_id(), at=moment, **body.model_dump())
-    await bus.send(SYSTEM, orjson.dumps(announcement.model_dump(mode="json")))
-    return announcement
+
+    async def publish(transaction: AsyncSession) -> Announcement:
+        # Before the commit: cut off between the two, it is heard once more rather than never.
+        announcement = Announcement(id=new_id(), at=now(), **body.model_dump())
+        await bus.send(SYSTEM, orjson.dumps(announcement.model_dump(mode="json")))
+        note = trail_of(request, once.actor).of("announcement.published", announcement.id, level=body.level)
+        await note(transaction)
+        return announcement
+
+    return await once(body, publish)

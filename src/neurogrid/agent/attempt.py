@@ -9,9 +9,12 @@ from typing import Any
 from neurogrid.agent.encoding import encode_value
 from neurogrid.agent.events import EventLog
 from neurogrid.protocol.messages import Chunk, Execution, Log, Metric, Progress, TaskEvent, TaskProgress
+from neurogrid.runners.base import TaskError
 
 MAX_UNSENT_EVENTS = 64
 MAX_UNSENT_BYTES = 1024 * 1024
+MAX_OUTPUT = 16 * 1024 * 1024
+"""Bytes; what a gateway accepts at most, whole or piece by piece."""
 
 
 class Attempt:
@@ -36,6 +39,7 @@ class Attempt:
         self._connected = connected
         self._room = asyncio.Event()
         self._alive = True
+        self._spoken = 0
 
     @property
     def attempt(self) -> int:
@@ -48,9 +52,13 @@ class Attempt:
         return (*self.key, self.events.sent)
 
     async def chunk(self, data: Any) -> None:
-        """Send a piece of output."""
+        """Send a piece of output. Raises ``TaskError`` (``output_too_large``) when the text grows out of bounds."""
         text = data.get("text") if isinstance(data, dict) else None
-        await self._emit(Chunk, data, text if isinstance(text, str) else "")
+        text = text if isinstance(text, str) else ""
+        self._spoken += len(text.encode(errors="replace"))
+        if self._spoken > MAX_OUTPUT:
+            raise TaskError("output_too_large", f"the text of the output exceeds {MAX_OUTPUT} bytes")
+        await self._emit(Chunk, data, text)
 
     async def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Say how far the run is."""

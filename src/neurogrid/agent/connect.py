@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -53,15 +54,18 @@ class WebSocketLink:
         await self._connection.close(code, reason)
 
 
-def web_socket(url: str, token: str) -> Connect:
-    """Return what opens a connection to the gateway at ``url``; a path is added when it has none.
+def web_socket(urls: str | Sequence[str], token: str) -> Connect:
+    """Return what opens a connection to a gateway; a path is added to a URL that has none.
 
-    What it returns raises ``NodeRefused`` when the gateway refuses the token, ``OSError`` when it cannot be
-    reached now. Raises ``ValueError`` for a URL that is none.
+    Of several ``urls``, all of one grid, each call tries the next, beginning with the first: who calls again
+    was not connected, or is not any more. What it returns raises ``NodeRefused`` when the gateway refuses the
+    token, ``OSError`` when it cannot be reached now. Raises ``ValueError`` for a URL that is none.
     """
-    address = node_url(url)
+    addresses = deque(node_url(url) for url in ([urls] if isinstance(urls, str) else urls))
 
     async def open_link() -> Link:
+        address = addresses[0]
+        addresses.rotate(-1)
         try:
             connection = await connect(
                 address,

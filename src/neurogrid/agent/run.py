@@ -8,13 +8,11 @@ import time
 import msgspec
 import structlog
 
-from neurogrid.agent.attempt import Attempt
+from neurogrid.agent.attempt import MAX_OUTPUT, Attempt
 from neurogrid.agent.encoding import encode_value
 from neurogrid.protocol.messages import Assign, Error, Failure, Result, Usage
 from neurogrid.runners.base import Runner, TaskError
 
-MAX_OUTPUT = 16 * 1024 * 1024
-"""Bytes; what a gateway accepts at most."""
 _MAX_MESSAGE = 500
 
 log = structlog.get_logger(__name__)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
+
+from neurogrid.core.networks import Networks
 
 
 class Role(StrEnum):
@@ -33,10 +36,31 @@ class Permission(StrEnum):
     NODES_READ = "nodes:read"
     NODES_WRITE = "nodes:write"
     ANNOUNCE = "announcements:write"
+    ACCOUNT_READ = "account:read"
+    ACCOUNT_WRITE = "account:write"
+    KEYS_READ = "keys:read"
+    KEYS_WRITE = "keys:write"
+    MONITORING_READ = "monitoring:read"
+    USERS_READ = "users:read"
+    USERS_WRITE = "users:write"
+    AUDIT_READ = "audit:read"
 
 
-_USER: Final = frozenset({Permission.TASKS_READ, Permission.TASKS_WRITE, Permission.MODELS_READ})
-_OPERATOR: Final = _USER | {Permission.NODES_READ, Permission.NODES_WRITE}
+NEEDS_VERIFIED_EMAIL: Final = frozenset({Permission.TASKS_WRITE})
+"""What takes a proven address, where the settings ask for one."""
+
+_USER: Final = frozenset(
+    {
+        Permission.TASKS_READ,
+        Permission.TASKS_WRITE,
+        Permission.MODELS_READ,
+        Permission.ACCOUNT_READ,
+        Permission.ACCOUNT_WRITE,
+        Permission.KEYS_READ,
+        Permission.KEYS_WRITE,
+    }
+)
+_OPERATOR: Final = _USER | {Permission.NODES_READ, Permission.NODES_WRITE, Permission.MONITORING_READ}
 PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
     Role.USER: _USER,
     Role.OPERATOR: _OPERATOR,
@@ -46,12 +70,21 @@ PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is calling, and by which key."""
+    """Who is calling, and by which API key (``key_id``) or session (``session_id``).
+
+    ``scopes`` narrows what the role may, ``networks`` where from; ``None`` leaves it all. ``expires_at`` is when the credential itself ends
+    and is no part of who somebody is: two tokens of a session are one identity.
+    """
 
     user_id: str
-    key_id: str
+    key_id: str | None
     role: Role
     tier: Tier
+    session_id: str | None = None
+    scopes: frozenset[Permission] | None = None
+    email_verified: bool = False
+    networks: Networks | None = None
+    expires_at: datetime | None = field(default=None, compare=False)
 
     @property
     def is_admin(self) -> bool:
@@ -59,5 +92,25 @@ class Identity:
         return self.role is Role.ADMIN
 
     def may(self, permission: Permission) -> bool:
-        """Tell whether the caller's role has ``permission``."""
-        return permission in PERMISSIONS[self.role]
+        """Tell whether the caller's role has ``permission``, and the credential was not made for less."""
+        return permission in PERMISSIONS[self.role] and (self.scopes is None or permission in self.scopes)
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """All that the caller may."""
+        granted = PERMISSIONS[self.role]
+        return granted if self.scopes is None else granted & self.scopes
+
+    def may_come_from(self, address: str) -> bool:
+        """Tell whether the credential was made for use from ``address``."""
+        return self.networks is None or address in self.networks
+
+
+def scopes_of(text: str | None) -> frozenset[Permission] | None:
+    """Return the scopes that a key's row names; one that this release does not know grants nothing."""
+    if text is None:
+        return None
+    return frozenset(Permission(each) for each in text.split() if each in _NAMES)
+
+
+_NAMES: Final = frozenset(each.value for each in Permission)

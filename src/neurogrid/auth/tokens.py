@@ -7,6 +7,7 @@ the server. The 32 characters carry 190 bits, so a plain SHA-256 is enough to ke
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 import string
 import zlib
@@ -19,6 +20,10 @@ SHOWN_LENGTH = 12
 
 API_KEY = "ng"
 NODE_TOKEN = "ngn"  # noqa: S105 - a prefix, no secret
+REFRESH_TOKEN = "ngr"  # noqa: S105
+INVITATION = "ngi"
+VERIFICATION = "ngv"
+RESET = "ngp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,17 @@ class Secret:
 
 def make(prefix: str) -> Secret:
     """Return a fresh credential of the kind ``prefix``."""
-    body = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
+    return _secret(prefix, "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH)))
+
+
+def successor(text: str, key: bytes) -> Secret:
+    """Return the credential that ``text`` is exchanged for: always the same, and only ``key`` and ``text`` tell it."""
+    prefix = text.partition("_")[0]
+    number = int.from_bytes(hmac.digest(key, text.encode(), "sha512"))
+    return _secret(prefix, _base62(number % len(ALPHABET) ** RANDOM_LENGTH, RANDOM_LENGTH))
+
+
+def _secret(prefix: str, body: str) -> Secret:
     text = f"{prefix}_{body}{_checksum(body)}"
     return Secret(text, digest(text), text[:SHOWN_LENGTH])
 
@@ -52,9 +67,12 @@ def well_formed(text: str, prefix: str) -> bool:
 
 
 def _checksum(body: str) -> str:
-    number = zlib.crc32(body.encode())
+    return _base62(zlib.crc32(body.encode()), CHECKSUM_LENGTH)
+
+
+def _base62(number: int, length: int) -> str:
     digits = []
-    for _ in range(CHECKSUM_LENGTH):
+    for _ in range(length):
         number, digit = divmod(number, len(ALPHABET))
         digits.append(ALPHABET[digit])
     return "".join(reversed(digits))

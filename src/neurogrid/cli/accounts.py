@@ -1,4 +1,4 @@
-"""``neurogrid user`` and ``neurogrid key``: accounts and their keys, on the server itself."""
+"""``neurogrid user``: accounts, on the server itself."""
 
 from __future__ import annotations
 
@@ -17,18 +17,14 @@ from neurogrid.cli.service import with_database
 if TYPE_CHECKING:
     from neurogrid.core.db import Database
 
-users = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Create accounts.")
-keys = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Create API keys.")
+users = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown", help="Create accounts, and invite others to."
+)
 
 
 @users.callback()
 def _users() -> None:
-    """Create accounts."""
-
-
-@keys.callback()
-def _keys() -> None:
-    """Create API keys."""
+    """Create accounts, and invite others to."""
 
 
 @users.command(name="create")
@@ -59,27 +55,33 @@ def create_user(
         screen.note(f"It has no password; give it a key: neurogrid key create --user {email} --name first")
 
 
-@keys.command(name="create")
-def create_key(
-    user: Annotated[str, typer.Option(help="The account's address.")],
-    name: Annotated[str, typer.Option(help="What to call the key.")],
-    days: Annotated[int | None, typer.Option(help="Days until it expires.", min=1)] = None,
+@users.command()
+def invite(
+    email: Annotated[
+        str | None, typer.Argument(help="The only address it is for.", show_default="any address")
+    ] = None,
+    role: Annotated[Role, typer.Option(help="What the account will be trusted with.")] = Role.USER,
+    tier: Annotated[Tier, typer.Option(help="How much it will get.")] = Tier.FREE,
+    days: Annotated[int, typer.Option(help="Days until it expires.", min=1, max=365)] = 7,
     data_dir: DataDir = None,
 ) -> None:
-    """Create an API key and print it alone. It is shown this once. Run it on the server.
+    """Print an invitation, good for one account. It is shown this once. Run it on the server.
+
+    Registering takes one where NEUROGRID_AUTH__REGISTRATION is `invitation`.
 
     Example:
 
-        export NEUROGRID_API_KEY="$(neurogrid key create --user ada@example.org --name laptop)"
+        neurogrid user invite ada@example.org --tier pro
     """
-    lifetime = timedelta(days=days) if days else None
 
-    async def create(database: Database, _: object) -> str:
-        from neurogrid.auth.service import AuthService
+    async def make(database: Database, _: object) -> str:
+        from neurogrid.auth.invitations import Invitations
+        from neurogrid.auth.service import address_of
 
-        return await AuthService(database).create_key(user, name, lifetime)
+        address = address_of(email) if email is not None else None
+        return await Invitations(database).make(address, role, tier, timedelta(days=days))
 
-    typer.echo(with_database(data_dir, create))
+    typer.echo(with_database(data_dir, make))
 
 
 def _password() -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neurogrid.cli import screen
+from neurogrid.cli import own_servers, screen
 from neurogrid.cli.options import DataDir, Json
 from neurogrid.cli.service import load_settings
 
@@ -26,7 +26,7 @@ def upgrade(
     """
     from neurogrid.core import migrations
 
-    url = _prepare(data_dir)
+    url = _prepare(data_dir, make=True)
     with screen.status("migrating …"):
         migrations.upgrade(url, revision)
     screen.note(f"the database is at revision {migrations.status(url).current}")
@@ -78,9 +78,13 @@ def status(json: Json = False, data_dir: DataDir = None) -> None:
         typer.echo("up to date")
 
 
-def _prepare(data_dir: DataDir) -> str:
+def _prepare(data_dir: DataDir, *, make: bool = False) -> str:
+    """Return the database's URL; ``make`` makes the data directory if that is where it lies."""
     from neurogrid.core import logging
 
     settings = load_settings(data_dir=data_dir)
     logging.configure("WARNING")
+    if make and settings.database_url is None:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own_servers.require_running(settings.effective_database_url)
     return settings.effective_database_url

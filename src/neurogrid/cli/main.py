@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 from neurogrid import __version__
-from neurogrid.cli import accounts, config, database, drill, models, node, nodes, openapi, serve, task, up
+from neurogrid.cli import (
+    accounts,
+    audit,
+    config,
+    database,
+    drill,
+    keys,
+    models,
+    node,
+    nodes,
+    openapi,
+    serve,
+    task,
+    up,
+)
 from neurogrid.cli.failures import Commands
 
 HELP = """One durable, live service in front of all your AI models.
@@ -38,7 +52,8 @@ for name, group in (
     ("models", models.app),
     ("nodes", nodes.app),
     ("user", accounts.users),
-    ("key", accounts.keys),
+    ("key", keys.app),
+    ("audit", audit.app),
     ("db", database.app),
     ("config", config.app),
 ):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from neurogrid.agent.agent import Agent
     from neurogrid.runners.base import Runner
 
+DEFAULT_URL = "ws://127.0.0.1:8000"
 DRAIN = 30.0
 """Seconds that SIGTERM leaves running tasks to finish."""
 
@@ -32,8 +33,14 @@ def register(app: typer.Typer) -> None:
 
 def node(
     url: Annotated[
-        str, typer.Option("--url", envvar="NEUROGRID_URL", help="The gateway, ws://host:port or wss://….")
-    ] = "ws://127.0.0.1:8000",
+        list[str] | None,
+        typer.Option(
+            "--url",
+            envvar="NEUROGRID_URL",
+            help="The gateway, ws://host:port or wss://…; several, repeated or separated by commas, take turns.",
+            show_default=DEFAULT_URL,
+        ),
+    ] = None,
     token: Annotated[
         str, typer.Option(envvar="NEUROGRID_NODE_TOKEN", help="From `neurogrid nodes token`.")
     ] = "",
@@ -69,7 +76,7 @@ def node(
     settings = load_settings(data_dir=data_dir)
     configure_logging(settings)
     try:
-        connect = web_socket(url, token)
+        connect = web_socket(read_urls(url), token)
     except ValueError as error:
         raise Failure(str(error)) from None
     runners = build_runners(models, models_dir or settings.data_dir / MODELS_DIR, debug=settings.debug_models)
@@ -153,6 +160,12 @@ def _stop_signal() -> asyncio.Event:
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
     return stop
+
+
+def read_urls(given: list[str] | None) -> list[str]:
+    """Return the URLs of ``--url`` options, each of which may name several."""
+    named = [url.strip() for each in given or () for url in each.split(",")]
+    return [url for url in named if url] or [DEFAULT_URL]
 
 
 def read_labels(given: list[str] | None) -> dict[str, str]:

@@ -209,6 +209,8 @@ def _shown(moment: datetime | None) -> str:
 async def _make_token(database: Database, wanted: dict[str, Any]) -> str:
     from pydantic import ValidationError
 
+    from neurogrid.auth.audit import Audit
+    from neurogrid.auth.trail import Trail
     from neurogrid.nodes.joining import JoinTokens
     from neurogrid.nodes.schemas import NewToken
     from neurogrid.nodes.store import NodeStore
@@ -218,4 +220,6 @@ async def _make_token(database: Database, wanted: dict[str, Any]) -> str:
     except ValidationError as error:
         wrong = "; ".join(f"{each['loc'][0]}: {each['msg']}" for each in error.errors())
         raise Failure(f"such a token cannot be: {wrong}") from None
-    return (await JoinTokens(NodeStore(database)).create(checked)).token
+    async with database.transaction() as transaction:
+        trail = Trail(Audit(database))
+        return (await JoinTokens(NodeStore(database)).create(transaction, checked, trail)).token

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neurogrid.cli.failures import Failure
+from neurogrid.cli.holding import only_gateway
 from neurogrid.cli.options import DataDir
-from neurogrid.cli.service import load_settings, require_migrated
+from neurogrid.cli.service import keyed, load_settings, require_migrated
+from neurogrid.cli.waiting import is_awaited, wait_for_database
 
 if TYPE_CHECKING:
     import uvicorn
@@ -41,7 +43,7 @@ def serve(
     reload: Annotated[bool, typer.Option("--reload", help="Restart when the code changes.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Run a gateway, without a node. The database must be migrated.
+    """Run a gateway, without a node. The database must be migrated; one that is away is waited for.
 
     Examples:
 
@@ -49,28 +51,34 @@ def serve(
 
         neurogrid serve --reload
     """
-    settings = load_settings(host=host, port=port, data_dir=data_dir)
+    settings = keyed(load_settings(host=host, port=port, data_dir=data_dir))
     if workers > 1 and (settings.on_sqlite or settings.redis_url is None):
         raise Failure(
             "several workers need PostgreSQL and Redis",
             hint="Set NEUROGRID_DATABASE_URL and NEUROGRID_REDIS_URL, or leave out --workers.",
         )
-    require_migrated(settings.effective_database_url)
+    url, may_be_away = settings.effective_database_url, is_awaited(settings)
+    if not may_be_away:
+        require_migrated(url)
     configure_logging(settings)
-    listener = listen(settings.host, settings.port)
-    if workers > 1 or reload:
-        _supervise(settings, listener, workers, reload=reload)
-        return
-    from neurogrid.app import create_app
+    with only_gateway(settings), listen(settings.host, settings.port) as listener:
+        if may_be_away:
+            if not wait_for_database(settings, listener):
+                return
+            require_migrated(url)
+        if workers > 1 or reload:
+            _supervise(settings, listener, workers, reload=reload)
+            return
+        from neurogrid.app import create_app
 
-    run_server(create_app(settings), settings, listener)
+        run_server(create_app(settings), settings, listener)
 
 
 def application() -> FastAPI:
     """Build the gateway in a process of ``--workers`` or ``--reload``."""
     from neurogrid.app import create_app
 
-    settings = load_settings()
+    settings = keyed(load_settings())
     configure_logging(settings)
     return create_app(settings)
 
@@ -156,6 +164,8 @@ def run_server(
 def _server_config(app: FastAPI | str, settings: Settings, **more: Any) -> uvicorn.Config:
     import uvicorn
 
+    from neurogrid.core.http.websockets import LARGEST, BoundedWebSocket
+
     return uvicorn.Config(
         app,
         host=settings.host,
@@ -165,9 +175,9 @@ def _server_config(app: FastAPI | str, settings: Settings, **more: Any) -> uvico
         server_header=False,
         proxy_headers=False,
         lifespan="on",
-        ws="websockets-sansio",
+        ws=BoundedWebSocket,
         ws_per_message_deflate=False,
-        ws_max_size=32 * 1024 * 1024,
+        ws_max_size=LARGEST,
         ws_ping_interval=settings.live.heartbeat,
         ws_ping_timeout=settings.live.heartbeat,
         timeout_graceful_shutdown=round(settings.grid.shutdown_grace),

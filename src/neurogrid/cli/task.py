@@ -1,4 +1,4 @@
-"""``neurogrid task``: submit, get, list, watch, cancel, retry, dead-letters."""
+"""``neurogrid task``: submit, get, list, watch, log, cancel, retry, dead-letters."""
 
 from __future__ import annotations
 
@@ -153,6 +153,28 @@ def watch(task_id: TaskId, json: Json = False, url: Url = None, api_key: ApiKey 
     """
     with connect(url, api_key) as client:
         watching.watch(client, task_id, json=json)
+
+
+@app.command()
+def log(task_id: TaskId, json: Json = False, url: Url = None, api_key: ApiKey = None) -> None:
+    """List everything that happened to a task, oldest first.
+
+    Example:
+
+        neurogrid task log 019a7c1e-52f0-7d3a-9d2b-0c6f5f1f7a10
+    """
+    with connect(url, api_key) as client:
+        events = client.log(task_id)
+    if json:
+        screen.print_json([watching.plain(event) for event in events])
+        return
+    screen.print_table(
+        ["ID", "WHEN", "EVENT", "DETAIL"],
+        [
+            (str(event.id), _when(event.at), event.type.removeprefix("task."), watching.remark(event))
+            for event in events
+        ],
+    )
 
 
 @app.command()

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neurogrid.cli import connection, screen
-from neurogrid.cli.failures import Failure
+from neurogrid.cli import connection, own_servers, screen
+from neurogrid.cli.holding import held, only_gateway
 from neurogrid.cli.models import MODELS_DIR
 from neurogrid.cli.node import build_runners
 from neurogrid.cli.options import DataDir
 from neurogrid.cli.serve import configure_logging, listen, run_server, url_of
-from neurogrid.cli.service import load_settings
+from neurogrid.cli.service import given_settings, keyed
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from neurogrid.cli.embedded import EmbeddedNode
     from neurogrid.core.settings import Settings
     from neurogrid.runners.catalog import LoadState
 
 NODE_NAME = "embedded"
+OUTBOX = "outbox"
 
 
 def register(app: typer.Typer) -> None:
@@ -69,14 +70,19 @@ def up(
 
         neurogrid up --servers --port 9000 --data-dir ./grid
     """
-    settings = load_settings(host=host, port=port, data_dir=data_dir, debug_models=debug_models)
+    settings = _embedded(given_settings(host=host, port=port, data_dir=data_dir, debug_models=debug_models))
     configure_logging(settings, quiet=sys.stdout.isatty())
     with ExitStack() as stack:
         stack.enter_context(_only_one(settings.data_dir))
         listener = stack.enter_context(listen(settings.host, settings.port))
         if servers:
             settings = _with_servers(settings, stack)
+        else:
+            own_servers.forget(settings.data_dir)
+            stack.enter_context(only_gateway(settings))
         url = url_of(listener)
+        if settings.public_url is None:
+            settings = settings.model_copy(update={"public_url": url})
         credentials = _prepare(settings, url)
         node = None if no_node else _node(settings, models, slots, models_dir)
         from neurogrid.app import create_app
@@ -86,17 +92,23 @@ def up(
     screen.note("stopped")
 
 
-@contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
+def _embedded(settings: Settings) -> Settings:
+    """Return the settings with what takes no configuration here: a secret key, and files for mails."""
+    settings = keyed(settings)
+    if settings.mail.outbox is not None:
+        return settings
+    mail = settings.mail.model_copy(update={"outbox": settings.data_dir / OUTBOX})
+    return settings.model_copy(update={"mail": mail})
+
+
+def _only_one(data_dir: Path) -> AbstractContextManager[None]:
     """Hold the data directory. Raises ``Failure`` when another process has it."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (data_dir / "up.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            hint = "Stop it, or give this one another directory by --data-dir."
-            raise Failure(f"a `neurogrid up` runs on {data_dir} already", hint=hint) from None
-        yield
+    return held(
+        data_dir / "up.lock",
+        f"a `neurogrid up` runs on {data_dir} already",
+        "Stop it, or give this one another directory by --data-dir.",
+    )
 
 
 def _with_servers(settings: Settings, stack: ExitStack) -> Settings:
@@ -106,6 +118,7 @@ def _with_servers(settings: Settings, stack: ExitStack) -> Settings:
 
     with screen.status("starting PostgreSQL and Valkey …"):
         found = stack.enter_context(running_servers(settings.data_dir.absolute() / "servers"))
+    own_servers.note(settings.data_dir, database_url=found.database_url, redis_url=found.redis_url)
     return settings.model_copy(
         update={"database_url": SecretStr(found.database_url), "redis_url": SecretStr(found.redis_url)}
     )
@@ -155,6 +168,7 @@ def _welcome(settings: Settings, url: str, credentials: Path, *, servers: bool) 
     for line in (
         f"  API documents  {url}/docs",
         f"  credentials    {credentials}",
+        f"  mails          {settings.mail.outbox}",
         *([f"  database       {settings.effective_database_url}"] if servers else []),
         f"  first task     {_first_task(settings.data_dir)}",
         "  stop           Ctrl-C",

@@ -79,18 +79,29 @@ def watch(client: Client, task_id: str, *, json: bool) -> None:
 def _print_events(events: Iterable[TaskEvent]) -> str:
     last = ""
     for event in events:
-        screen.print_json(
-            {
-                "id": str(event.id),
-                "type": event.type,
-                "task_id": event.task_id,
-                "at": event.at.isoformat(),
-                "data": event.data,
-            },
-            indent=False,
-        )
+        screen.print_json(plain(event), indent=False)
         last = event.type
     return last
+
+
+def plain(event: TaskEvent) -> dict[str, Any]:
+    """Return an event as JSON for scripts."""
+    return {
+        "id": str(event.id),
+        "type": event.type,
+        "task_id": event.task_id,
+        "at": event.at.isoformat(),
+        "data": event.data,
+    }
+
+
+def remark(event: TaskEvent) -> str:
+    """Return what a log says of an event besides its kind: where it ran, why it goes on, how it failed."""
+    parts = [str(event.data[name]) for name in ("node", "reason") if event.data.get(name)]
+    error = event.data.get("error")
+    if isinstance(error, dict):
+        parts.append(f"{error.get('message')} ({error.get('code')})")
+    return " · ".join(parts)
 
 
 def _print_text(client: Client, task_id: str) -> str:

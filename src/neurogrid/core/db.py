@@ -7,18 +7,30 @@ On SQLite all writers of the process take turns on one lock and begin with ``BEG
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import DateTime, Dialect, Executable, MetaData, String, event, make_url
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Executable,
+    MetaData,
+    String,
+    bindparam,
+    event,
+    func,
+    make_url,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
@@ -27,7 +39,8 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
-from neurogrid.core.prepared import PostgresReader, Prepared, Reader, Row, SqliteReader
+from neurogrid.core.ids import now
+from neurogrid.core.prepared import ANSWER_WITHIN, PostgresReader, Prepared, Reader, Row, SqliteReader
 
 SQLITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -37,6 +50,9 @@ SQLITE_PRAGMAS = (
     "PRAGMA cache_size = -16000",
 )
 POOL_SIZE = 8
+STATEMENT_WITHIN = 30.0
+
+T = TypeVar("T")
 
 metadata = MetaData(
     naming_convention={
@@ -123,6 +139,7 @@ class Database:
         self._prepared: Reader = (
             SqliteReader(self.url.database or "") if self.sqlite else PostgresReader(self.url, pool_size)
         )
+        self._given_up: set[asyncio.Task[Any]] = set()
 
     @property
     def engine(self) -> AsyncEngine:
@@ -137,7 +154,7 @@ class Database:
                 max_overflow=pool_size,
                 pool_timeout=5,
                 pool_pre_ping=True,
-                connect_args={"timeout": 4, "command_timeout": 30},
+                connect_args={"timeout": ANSWER_WITHIN, "command_timeout": STATEMENT_WITHIN},
             )
         if self.url.database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -146,21 +163,72 @@ class Database:
         event.listen(engine.sync_engine, "begin", _begin_immediate)
         return engine
 
+    def clock(self, seconds: float = 0.0) -> ColumnElement[Any]:
+        """The database's own clock, plus ``seconds``; on SQLite it is this process' clock (R2)."""
+        if self.sqlite:
+            return bindparam(None, now() + timedelta(seconds=seconds), type_=UtcDateTime, unique=True)
+        return func.clock_timestamp() + timedelta(seconds=seconds)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """Yield a session whose work is committed at the end of the block, or not at all."""
-        async with self.write_lock, self._sessions.begin() as session:
-            yield session
+        """Yield a session whose work is committed at the end of the block, or not at all.
+
+        Raises ``TimeoutError`` when the database does not let it begin within ``ANSWER_WITHIN`` seconds.
+        """
+        async with self.write_lock:
+            connection = await self._answer(self._connect())
+            try:
+                async with self._sessions(bind=connection) as session, session.begin():
+                    yield session
+            finally:
+                await connection.close()
 
     async def all(self, statement: Executable) -> list[Row]:
-        """Run one read outside any transaction and return its rows."""
+        """Run one read outside any transaction and return its rows; ``TimeoutError`` as for ``transaction``."""
+        return await self._answer(self._all(statement))
+
+    async def first(self, statement: Executable) -> Row | None:
+        """Run one read outside any transaction and return its first row, if any; ``TimeoutError`` as above."""
+        return await self._answer(self._first(statement))
+
+    async def _all(self, statement: Executable) -> list[Row]:
         async with self._reader.connect() as connection:
             return cast("list[Row]", (await connection.execute(statement)).mappings().all())
 
-    async def first(self, statement: Executable) -> Row | None:
-        """Run one read outside any transaction and return its first row, if any."""
+    async def _first(self, statement: Executable) -> Row | None:
         async with self._reader.connect() as connection:
             return cast("Row | None", (await connection.execute(statement)).mappings().first())
+
+    async def _connect(self) -> AsyncConnection:
+        return await self._engine.connect()
+
+    async def _answer(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what ``work`` returns, or give it up in time; a file is never away, only slow.
+
+        It is not waited for then: the pool takes as long again to part from a connection that hangs.
+        """
+        if self.sqlite:
+            return await work
+        running = asyncio.create_task(work, name="database.answer")
+        try:
+            await asyncio.wait({running}, timeout=ANSWER_WITHIN)
+        finally:
+            if not running.done():
+                self._give_up(running)
+        if not running.done():
+            msg = f"the database does not answer within {ANSWER_WITHIN:g} s"
+            raise TimeoutError(msg)
+        return running.result()
+
+    def _give_up(self, running: asyncio.Task[Any]) -> None:
+        running.cancel()
+        self._given_up.add(running)
+        running.add_done_callback(self._gone)
+
+    def _gone(self, given_up: asyncio.Task[Any]) -> None:
+        self._given_up.discard(given_up)
+        if not given_up.cancelled():
+            given_up.exception()  # nobody is left to hear of it
 
     async def read(self, statement: Prepared, **values: Any) -> list[Row]:
         """Run one read of the hot path and return its rows."""
@@ -173,6 +241,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        await asyncio.gather(*self._given_up, return_exceptions=True)
         await self._prepared.close()
         await self._engine.dispose()
 

@@ -1,4 +1,4 @@
-"""`/health/live` and `/health/ready`, for probes and for people."""
+"""`/health/live` and `/health/ready` for probes, `/health/detailed` for people."""
 
 from __future__ import annotations
 
@@ -26,11 +26,30 @@ class Alive(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+Status = Literal["ok", "degraded", "unavailable"]
+
+
 class Readiness(BaseModel):
     """Whether this gateway can serve, and what is wrong."""
 
-    status: Literal["ok", "degraded", "unavailable"]
+    status: Status
     issues: dict[str, str]
+
+
+class Part(BaseModel):
+    """One part that a gateway uses."""
+
+    status: Literal["ok", "failing"]
+    vital: bool
+    """Without it the gateway cannot serve."""
+    issue: str | None
+
+
+class Details(BaseModel):
+    """Whether this gateway can serve, part by part."""
+
+    status: Status
+    parts: dict[str, Part]
 
 
 class HealthChecks:
@@ -43,14 +62,26 @@ class HealthChecks:
 
     async def readiness(self) -> Readiness:
         """Run all checks at once, each with a time-out."""
-        vital = await _run(self._vital)
-        desirable = await _run(self._desirable)
-        status: Literal["ok", "degraded", "unavailable"] = "ok"
+        vital, desirable = await asyncio.gather(_run(self._vital), _run(self._desirable))
+        status: Status = "ok"
         if vital:
             status = "unavailable"
         elif desirable:
             status = "degraded"
         return Readiness(status=status, issues={**vital, **desirable})
+
+    async def details(self) -> Details:
+        """Run all checks and tell of each part, also of those that are well."""
+        found = await self.readiness()
+        parts = {
+            name: Part(
+                status="failing" if name in found.issues else "ok",
+                vital=name in self._vital,
+                issue=found.issues.get(name),
+            )
+            for name in (*self._vital, *self._desirable)
+        }
+        return Details(status=found.status, parts=parts)
 
 
 async def _run(checks: Mapping[str, Check]) -> dict[str, str]:
@@ -86,6 +117,21 @@ async def live() -> Alive:
 async def ready(response: Response, checks: Annotated[HealthChecks, Depends(_checks)]) -> Readiness:
     """Tell whether this gateway can serve requests. It can while degraded."""
     readiness = await checks.readiness()
-    if readiness.status == "unavailable":
-        response.status_code = 503
+    _refuse(response, readiness.status)
     return readiness
+
+
+@router.get(
+    "/health/detailed",
+    responses={503: {"model": Details, "description": "This gateway cannot serve now."}},
+)
+async def detailed(response: Response, checks: Annotated[HealthChecks, Depends(_checks)]) -> Details:
+    """Tell of every part that this gateway uses whether it works, and what is wrong with it."""
+    details = await checks.details()
+    _refuse(response, details.status)
+    return details
+
+
+def _refuse(response: Response, status: Status) -> None:
+    if status == "unavailable":
+        response.status_code = 503

@@ -24,7 +24,9 @@ _SECRET_NAME = re.compile(
     r"(?:.*[_-])?(?:authorization|token|password|passwd|secret|credentials?|cookie|(?:api[_-]?)?key)",
     re.IGNORECASE,
 )
-_SECRET_VALUE = re.compile(r"\bngn?_[A-Za-z0-9_-]{8,}|(?<=Bearer )\S+|(?<=://)[^\s/:@]*:[^\s/@]+(?=@)")
+_SECRET_VALUE = re.compile(
+    r"\bng[a-z]?_[A-Za-z0-9_-]{8,}|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]+|(?<=Bearer )\S+|(?<=://)[^\s/:@]*:[^\s/@]+(?=@)"
+)
 _SERVER: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 _QUIET: Final = {
     "sqlalchemy": logging.WARNING,

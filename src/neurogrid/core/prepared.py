@@ -23,6 +23,9 @@ Row: TypeAlias = Mapping[str, Any]
 
 _Process: TypeAlias = Callable[[Any], Any]
 
+ANSWER_WITHIN = 4.0
+"""Seconds in which a read answers, else it is given up: whoever submits hears within 5 s (design §8)."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
@@ -104,10 +107,20 @@ class PostgresReader:
         self._opening = asyncio.Lock()
 
     async def fetch(self, statement: Prepared, values: Mapping[str, Any]) -> list[Row]:
-        """Return the rows of ``statement``."""
-        pool = self._pool or await self._open()
+        """Return the rows of ``statement``. Raises ``TimeoutError`` when they do not come in time."""
         compiled = statement.postgres
-        records = await pool.fetch(compiled.sql, *compiled.arguments(values), timeout=COMMAND_TIMEOUT)
+        async with asyncio.timeout(
+            ANSWER_WITHIN
+        ):  # waiting for a connection, too, which may be for its opening
+            pool = self._pool or await self._open()
+            connection = await pool.acquire()
+            try:
+                records = await connection.fetch(compiled.sql, *compiled.arguments(values))
+            except asyncio.CancelledError:
+                connection.terminate()  # else the pool waits until a hung server takes the cancellation
+                raise
+            finally:
+                await pool.release(connection)
         return [compiled.row(record) for record in records]
 
     async def _open(self) -> Any:
@@ -116,7 +129,7 @@ class PostgresReader:
         async with self._opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
-                    self._dsn, min_size=1, max_size=self._size, timeout=CONNECT_TIMEOUT, reset=_keep
+                    self._dsn, min_size=0, max_size=self._size, timeout=ANSWER_WITHIN, reset=_keep
                 )
         return self._pool
 
@@ -124,10 +137,6 @@ class PostgresReader:
         """Close the pool without waiting for a server that may be gone."""
         if self._pool is not None:
             self._pool.terminate()
-
-
-CONNECT_TIMEOUT = 4.0
-COMMAND_TIMEOUT = 4.0
 
 
 async def _keep(connection: object) -> None:

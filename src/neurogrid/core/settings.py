@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
 from platformdirs import user_data_path
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-KIB = 1024
-MIB = 1024 * KIB
+from neurogrid.core.settings_access import AccessSettings
+from neurogrid.core.settings_auth import AuthSettings, MailSettings, check_secret
+from neurogrid.core.settings_base import KIB, MIB, Seconds, Section
+from neurogrid.core.settings_limits import LimitSettings
+
 LEASE_SHARE = 2.5
 """How often within a lease nodes and gateways have to be heard of, at least."""
 
-Seconds = Annotated[float, Field(gt=0)]
+DATABASES = ("postgresql+asyncpg://", "sqlite+aiosqlite://")
+REDISES = ("redis://", "rediss://", "unix://")
 
 
 class Environment(StrEnum):
@@ -29,11 +33,7 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TaskSettings(_Section):
+class TaskSettings(Section):
     """What a task may be."""
 
     default_model: str = Field("smollm2-135m", description="Model of a task that names none.")
@@ -48,7 +48,7 @@ class TaskSettings(_Section):
     retry_max: Seconds = Field(300.0, description="Longest delay before a retry.")
 
 
-class JournalSettings(_Section):
+class JournalSettings(Section):
     """The group-commit journal (R8-R14)."""
 
     batch_rows: int = Field(512, gt=0, description="Rows of one transaction at most.")
@@ -59,7 +59,7 @@ class JournalSettings(_Section):
     inline_output: int = Field(256 * KIB, gt=0, description="Outputs above this go to a row of their own.")
 
 
-class GridSettings(_Section):
+class GridSettings(Section):
     """Node sessions and dispatch (R1-R7, R15-R18)."""
 
     lease: Seconds = Field(10.0, description="A node silent for longer loses its tasks.")
@@ -81,7 +81,7 @@ class GridSettings(_Section):
         return self
 
 
-class LiveSettings(_Section):
+class LiveSettings(Section):
     """WebSocket, SSE and the event bus (R21-R26)."""
 
     buffer: int = Field(256, gt=0, description="Events a slow client may lag before it is closed (1013).")
@@ -123,10 +123,25 @@ class Settings(BaseSettings):
         default_factory=lambda: user_data_path("neurogrid"),
         description="Where the embedded default keeps its database and credentials.",
     )
+    secret_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("NEUROGRID_SECRET_KEY", "JWT_SECRET"),
+        description="What tokens are signed and secrets sealed by, 32 bytes or more; all gateways have the same "
+        "(default outside production: made in the data dir).",
+    )
+    public_url: str | None = Field(
+        None,
+        description="Where users reach the grid, for links in mails (default: `http://HOST:PORT`).",
+    )
     database_url: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("NEUROGRID_DATABASE_URL", "DATABASE_URL"),
         description="`postgresql+asyncpg://…` or `sqlite+aiosqlite:///…` (default: SQLite in the data dir).",
+    )
+    database_wait: float = Field(
+        60.0,
+        ge=0,
+        description="How long `serve` waits at its start for a PostgreSQL that is away, not ready meanwhile.",
     )
     redis_url: SecretStr | None = Field(
         None,
@@ -157,6 +172,42 @@ class Settings(BaseSettings):
     journal: JournalSettings = JournalSettings()
     grid: GridSettings = GridSettings()
     live: LiveSettings = LiveSettings()
+    limits: LimitSettings = LimitSettings()
+    access: AccessSettings = AccessSettings()
+    auth: AuthSettings = AuthSettings()
+    mail: MailSettings = MailSettings()
+
+    @field_validator("secret_key")
+    @classmethod
+    def _secret_is_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            check_secret(secret)
+        return secret
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_is_one(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            msg = "begins with neither https:// nor http://"
+            raise ValueError(msg)
+        return url.rstrip("/") if url else url
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_of_a_kind_we_know(cls, url: SecretStr | None) -> SecretStr | None:
+        """Refuse what no driver of ours speaks; the value stays unsaid, since it may hold a password (ADR 0006)."""
+        if url is not None and not _with_driver(url.get_secret_value()).startswith(DATABASES):
+            msg = "begins with neither postgresql:// (driver asyncpg) nor sqlite:/// (driver aiosqlite)"
+            raise ValueError(msg)
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_is_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(REDISES):
+            msg = f"begins with none of {', '.join(REDISES)}"
+            raise ValueError(msg)
+        return url
 
     @property
     def effective_database_url(self) -> str:
@@ -164,6 +215,17 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return _with_driver(self.database_url.get_secret_value())
         return f"sqlite+aiosqlite:///{self.data_dir / 'neurogrid.db'}"
+
+    @property
+    def effective_public_url(self) -> str:
+        """Where links in mails lead; never what a request calls us."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def verified_email_required(self) -> bool:
+        """Whether submitting tasks takes a verified e-mail address."""
+        required = self.auth.require_verified_email
+        return self.env is Environment.PRODUCTION if required is None else required
 
     @property
     def on_sqlite(self) -> bool:

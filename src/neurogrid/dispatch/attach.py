@@ -21,8 +21,10 @@ from neurogrid.dispatch.connection import (
     NodeConnection,
     Running,
 )
+from neurogrid.dispatch.outcomes import invalid_output
 from neurogrid.dispatch.parting import Parting
 from neurogrid.dispatch.service import Dispatcher
+from neurogrid.dispatch.settlements import Settlements
 from neurogrid.nodes.policy import NodeState, Scope, Standing
 from neurogrid.protocol.link import Link, LinkClosed
 from neurogrid.protocol.messages import (
@@ -43,12 +45,15 @@ from neurogrid.protocol.messages import (
     Welcome,
     decode_from_node,
 )
+from neurogrid.protocol.spoilt import spoken_of
 from neurogrid.queue.ops import Renew
 from neurogrid.queue.upkeep import Held
 
 log = structlog.get_logger(__name__)
 
 HELLO_WITHIN = 10.0
+MAX_REASON = 200
+"""Characters shown of what is wrong with a frame."""
 
 
 class Registry(Protocol):
@@ -62,11 +67,17 @@ class NodeGate:
     """Serves one connection after another, each until it closes."""
 
     def __init__(
-        self, dispatcher: Dispatcher, attempts: Attempts, registry: Registry, parting: Parting
+        self,
+        dispatcher: Dispatcher,
+        attempts: Attempts,
+        settlements: Settlements,
+        registry: Registry,
+        parting: Parting,
     ) -> None:
         """Attach nodes to ``dispatcher``."""
         self._dispatcher = dispatcher
         self._attempts = attempts
+        self._settlements = settlements
         self._registry = registry
         self._parting = parting
 
@@ -76,10 +87,9 @@ class NodeGate:
         try:
             connection = await self._attach(link, scope, embedded=embedded)
             while True:
-                message = decode_from_node(await link.receive())
+                frame = await link.receive()
                 connection.heard_at = time.monotonic()
-                if message is not None:
-                    await self._take(connection, message)
+                await self._hear(connection, frame)
         except LinkClosed as closed:
             log.info("node.left", node=connection and connection.name, code=closed.code)
         except BadMessage as error:
@@ -143,7 +153,7 @@ class NodeGate:
             if (task_id, attempt) not in held:
                 await connection.send(Release(task_id, attempt))
         for message in hello.done:
-            self._attempts.settle(connection, message)
+            self._settlements.settle(connection, message)
 
     async def _held(self, connection: NodeConnection) -> list[Held]:
         return await self._dispatcher.upkeep.held([connection.session.id])
@@ -169,16 +179,31 @@ class NodeGate:
         if seq > known.last_seq:
             await self._attempts.fetch(connection, known)
 
+    async def _hear(self, connection: NodeConnection, frame: bytes | str) -> None:
+        """Take a frame. One that is no JSON because of what a model said ends that model's task, no other."""
+        try:
+            message = decode_from_node(frame)
+        except BadMessage as error:
+            about = await asyncio.to_thread(spoken_of, frame)
+            if about is None:
+                raise
+            task, attempt, last_seq = about
+            failure = invalid_output(str(error)[:MAX_REASON])
+            await self._attempts.stop(connection, (task, attempt), last_seq, failure)
+            return
+        if message is not None:
+            await self._take(connection, message)
+
     async def _take(self, connection: NodeConnection, message: FromNode) -> None:
         match message:
             case Chunk() | TaskProgress() | Metric() | Log():
                 await self._attempts.event(connection, message)
             case Result() | Error():
-                self._attempts.settle(connection, message)
+                self._settlements.settle(connection, message)
             case Heartbeat():
                 self._dispatcher.background.spawn(self._renew(connection, message), "dispatch.renew")
             case Snapshot():
-                self._attempts.snapshot(connection, message)
+                await self._attempts.snapshot(connection, message)
             case Refuse():
                 self._attempts.refuse(connection, message)
             case Drained():

@@ -15,7 +15,8 @@ import orjson
 from neurogrid.protocol import messages
 from neurogrid.protocol.events import Event, EventId, EventType, make_event
 from neurogrid.protocol.link import Link, LinkClosed
-from neurogrid.protocol.messages import FIRST_NODE_SEQ, Hello, Message, ModelSpec, Usage
+from neurogrid.protocol.messages import FIRST_NODE_SEQ, Error, Hello, Message, ModelSpec, Result, Usage
+from neurogrid.queue.answers import Claimed
 from neurogrid.queue.ops import SessionRef
 from neurogrid.queue.policy import Charges
 
@@ -62,7 +63,9 @@ class Running:
     deadline: datetime | None = None
     chunks: int = 0
     """Pieces of output so far."""
-    _text: str = ""
+    _texts: list[str] = field(default_factory=list)
+    _folded: int = 0
+    """Bytes of the texts."""
     _pieces: list[bytes] = field(default_factory=list)
     _size: int = 0
 
@@ -93,18 +96,28 @@ class Running:
 
     def replace(self, seq: int, text: str) -> None:
         """Take a snapshot of the node as everything so far."""
-        self.last_seq, self._text, self._pieces, self._size = seq, text, [], 0
+        self.last_seq, self._texts, self._pieces, self._size = seq, [text], [], 0
+        self._folded = len(text.encode())
         self.sign()
+
+    def exceeds(self, most: int) -> bool:
+        """Tell whether the text so far has more than ``most`` bytes."""
+        if self._folded + self._size > most:  # there is more to a piece than its text
+            self._fold()
+        return self._folded > most
 
     def snapshot(self) -> Event:
         """Return everything so far as one event that replaces a client's text."""
         self._fold()
-        data = orjson.dumps({"text": self._text})
+        self._texts = ["".join(self._texts)]
+        data = orjson.dumps({"text": self._texts[0]})
         return make_event(self.task, EventId(self.attempt, self.last_seq), EventType.SNAPSHOT, data)
 
     def _fold(self) -> None:
         pieces, self._pieces, self._size = self._pieces, [], 0
-        self._text += "".join(_text(piece) for piece in pieces)
+        text = "".join(_text(piece) for piece in pieces)
+        self._texts.append(text)
+        self._folded += len(text.encode())
 
 
 def _text(piece: bytes) -> str:
@@ -138,6 +151,10 @@ class NodeConnection:
         self.running: dict[str, Running] = {}
         self.settling: set[tuple[str, int]] = set()
         """Attempts whose end is on its way into the database; their slots are free already."""
+        self.orders: list[tuple[Running, Claimed, float]] = []
+        """What is about to be sent to the node, each with the moment (monotonic) its claim began."""
+        self.ends: list[tuple[Result | Error, Running | None]] = []
+        """What just came of the node about the end of attempts."""
         self.token = token
         self.cordoned = cordoned
         """Operators want it to get nothing new."""
@@ -151,6 +168,7 @@ class NodeConnection:
         self.renewing = False
         self._reserved: Counter[str] = Counter()
         self._used: Counter[str] = Counter()
+        self._held = 0
 
     @property
     def accepting(self) -> bool:
@@ -160,7 +178,7 @@ class NodeConnection:
     @property
     def used(self) -> int:
         """Slots held now."""
-        return self._reserved.total() + self._used.total()
+        return self._held
 
     @property
     def load(self) -> float:
@@ -177,10 +195,12 @@ class NodeConnection:
     def reserve(self, model: str) -> None:
         """Hold a slot for a task that is being inserted or claimed."""
         self._reserved[model] += 1
+        self._held += 1
 
     def unreserve(self, model: str) -> None:
         """Let go of a held slot."""
         self._reserved[model] -= 1
+        self._held -= 1
 
     def begin(self, running: Running) -> None:
         """Turn to running: the task takes a slot, in place of an earlier attempt at it."""
@@ -188,6 +208,7 @@ class NodeConnection:
             self.end(earlier)
         self.running[running.task] = running
         self._used[running.model] += 1
+        self._held += 1
 
     def end(self, running: Running) -> bool:
         """Free the slot of an attempt; ``False`` if it was free already."""
@@ -195,6 +216,7 @@ class NodeConnection:
             return False
         del self.running[running.task]
         self._used[running.model] -= 1
+        self._held -= 1
         return True
 
     def silence_allowed(self, model: str) -> float:
@@ -213,11 +235,12 @@ class NodeConnection:
             async with asyncio.timeout(SEND_WITHIN):
                 await self.link.close(code, reason)
 
-    async def send(self, message: Message) -> bool:
+    async def send(self, *batch: Message) -> bool:
         """Send to the node; ``False`` when it is gone."""
         try:
             async with asyncio.timeout(SEND_WITHIN):
-                await self.link.send(messages.encode(message))
+                for message in batch:
+                    await self.link.send(messages.encode(message))
         except LinkClosed:
             self.leave()
             return False

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from neurogrid.queue.policy import Priority
+from neurogrid.tasks.policy import AGED_EVERY
 
 Clock = tuple[str, int]
 """(lane, priority class)."""
@@ -22,8 +23,6 @@ FLOOR_AGE: Final = 10.0
 """Seconds that the rank below which nothing is looked for lies behind."""
 UNFLOORED_EVERY: Final = 30.0
 """Seconds between claims of a lane that look at everything."""
-AGED_EVERY: Final = 10
-"""Every so many claims, one begins with the lowest class."""
 LEAST_SHARE: Final = 0.05
 """Least part of its estimate that a task costs, however much its owner was overcharged before."""
 MOST_DEBTS: Final = 10_000
@@ -58,6 +57,11 @@ class FairClock:
         """Note what a task really cost, in the unit of its estimate."""
         if actual > 0 and actual != cost:
             self._owe(owner, lane, priority, actual - cost)
+
+    def give_back(self, owner: str, lane: str, priority: int, corrected: float) -> None:
+        """Take back what a task that came to nothing was charged for earlier ones."""
+        if corrected:
+            self._owe(owner, lane, priority, corrected)
 
     def _owe(self, owner: str, lane: str, priority: int, amount: float) -> None:
         if len(self._debts) >= MOST_DEBTS:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from neurogrid.core.errors import Unauthenticated
+from neurogrid.core.http.websockets import LARGEST, allow
 from neurogrid.dispatch.attach import NodeGate
 from neurogrid.dispatch.connection import CLOSE_UNAUTHENTICATED
 from neurogrid.nodes.joining import JoinTokens
@@ -58,7 +59,7 @@ class SocketLink:
             self._lost(code, reason)
             try:
                 await self._websocket.close(code, reason.encode()[:MAX_REASON].decode(errors="ignore"))
-            except RuntimeError:  # the other side closed at the same moment
+            except (WebSocketDisconnect, RuntimeError, OSError):  # the other side closed at the same moment
                 return
 
 
@@ -79,4 +80,5 @@ async def connect(websocket: WebSocket) -> None:
     except Unauthenticated as error:
         await websocket.close(CLOSE_UNAUTHENTICATED, error.detail[:MAX_REASON])
         return
+    allow(websocket, LARGEST)
     await gate.serve(SocketLink(websocket), scope)

@@ -5,39 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
-import msgspec
 import orjson
 import structlog
 
 from neurogrid.core.background import Background
 from neurogrid.core.errors import Unavailable
-from neurogrid.core.ids import now
 from neurogrid.core.settings import GridSettings
+from neurogrid.dispatch.assignments import Assignments, at_once
 from neurogrid.dispatch.connection import NodeConnection, Running
 from neurogrid.dispatch.fairness import FairClock
 from neurogrid.dispatch.lanes import Lanes
-from neurogrid.dispatch.policy import LaneSpec, choose, seconds_left, time_allowed
+from neurogrid.dispatch.policy import LaneSpec, choose
 from neurogrid.events.bus import Bus
 from neurogrid.events.states import StateEvents
 from neurogrid.protocol.events import Event
-from neurogrid.protocol.messages import Assign, Cancel
+from neurogrid.protocol.messages import Cancel, Usage
+from neurogrid.queue.answers import Canceled, Claimed, Expired, Heirs, Inserted, Requeued
 from neurogrid.queue.journal import Journal
-from neurogrid.queue.ops import (
-    Bill,
-    Canceled,
-    Claimed,
-    Expired,
-    Guard,
-    Insert,
-    Inserted,
-    Requeue,
-    Requeued,
-    SessionRef,
-    Want,
-)
-from neurogrid.queue.patience import patiently
-from neurogrid.queue.policy import Charge, Charges, Status
+from neurogrid.queue.ops import Bill, Guard, Insert, Requeue, SessionRef, Want
+from neurogrid.queue.policy import Charge, Status
 from neurogrid.queue.upkeep import Upkeep
 
 log = structlog.get_logger(__name__)
@@ -48,7 +37,9 @@ WAKE_INTERVAL = 0.02
 CLAIM_LIMIT = 256
 """Slots one round of claims asks for at most."""
 BILL_WAIT = 1.0
-_RECHECK_SHARE = 3
+
+Used = Callable[[str, int], Coroutine[Any, Any, None]]
+"""Takes a task that is over, and the tokens it used."""
 
 
 class Dispatcher:
@@ -66,6 +57,16 @@ class Dispatcher:
         self.lanes = Lanes(upkeep)
         self.clock = FairClock()
         self.connections: dict[str, NodeConnection] = {}
+        self.assignments = Assignments(
+            self.connections,
+            upkeep,
+            self.background,
+            settings.lease,
+            hand_back=self.hand_back,
+            poke=self.poke,
+        )
+        self.on_used: Used | None = None
+        """Told how many tokens a generation used that is over."""
         self._bus = bus
         self._work = asyncio.Event()
         self._woken: set[str] = set()
@@ -99,36 +100,19 @@ class Dispatcher:
     def inserted(self, op: Insert, answer: Inserted | None) -> None:
         """Take up a task after its commit: send it to its node, or see that it is claimed."""
         connection = self._release(op.session, op.lane) if op.session is not None else None
-        if answer is None:
+        if answer is None or answer.status is Status.WAITING:
+            # Charged nothing, nor for what was before (R19, R20).
+            self.clock.give_back(op.owner, op.lane, op.priority, op.corrected)
             return
         if answer.status is Status.RUNNING and op.session is not None:
-            claimed = Claimed(
-                op.id,
-                op.owner,
-                op.lane,
-                op.model,
-                1,
-                0,
-                0,
-                op.max_attempts,
-                op.input,
-                op.parameters,
-                op.timeout_s,
-                op.deadline,
-                answer.created_at,
-                op.session.id,
-                op.priority,
-                answer.rank,
-                op.cost,
-                op.weight,
-            )
             self.clock.served(op.lane, op.priority, answer.rank)
-            self._start(connection, claimed, time.monotonic())
+            self.assignments.begin(connection, at_once(op, answer, op.session), time.monotonic())
         else:
             self.arrived(op.lane)
 
     async def stopped(self, answer: Canceled | Expired) -> None:
         """Stop a task that was cancelled or missed its deadline here, or tell whoever runs it."""
+        self.inherit(answer.heirs)
         attempt = answer.attempt - 1
         if not await self.stop(answer.task, attempt) and answer.session is not None:
             payload = {"type": "cancel", "task": answer.task, "attempt": attempt}
@@ -150,7 +134,14 @@ class Dispatcher:
     def bill(self, running: Running) -> asyncio.Task[None]:
         """Record what an attempt had used if its task was ended from outside, in the background (R26)."""
         op = Bill(running.task, running.attempt + 1, running.usage)
+        self.used(running.task, running.usage)
         return self.background.spawn(self._bill(op), "dispatch.bill")
+
+    def used(self, task: str, usage: Usage) -> None:
+        """Pass on what a task that is over used, in the background; only generation has completion tokens."""
+        if self.on_used is not None and usage.completion_tokens:
+            tokens = usage.prompt_tokens + usage.completion_tokens
+            self.background.spawn(self.on_used(task, tokens), "dispatch.used")
 
     async def _bill(self, op: Bill) -> None:
         with contextlib.suppress(Unavailable):  # this gateway closes, and the database is away
@@ -186,10 +177,12 @@ class Dispatcher:
             await self._work.wait()
             self._work.clear()
             wants = self._wants()
-            claims = (self._claim(connection, spec) for connection, spec in wants)
-            for failure in await asyncio.gather(*claims, return_exceptions=True):
-                if isinstance(failure, Exception):  # the next hint or poll tries again
-                    log.error("dispatch.claim_failed", exc_info=failure)
+            if not wants:
+                continue
+            try:
+                await self._claim(wants)
+            except Exception:  # the next hint or poll tries again
+                log.exception("dispatch.claim_failed")
 
     # --- claims -------------------------------------------------------------------------------
 
@@ -209,62 +202,33 @@ class Dispatcher:
             lanes = left
         return wants
 
-    async def _claim(self, connection: NodeConnection, spec: LaneSpec) -> None:
+    async def _claim(self, wants: Sequence[tuple[NodeConnection, LaneSpec]]) -> None:
+        """Ask for a task for each of the slots reserved, and begin what there is."""
         started, seen = time.monotonic(), self.lanes.hints
-        floors, aged = self.clock.floors(spec.lane), self.clock.aged()
-        want = Want(spec.lane, connection.session, floors, aged)
+        floors = {spec.lane: self.clock.floors(spec.lane) for _, spec in wants}
+        ops = [
+            Want(spec.lane, connection.session, floors[spec.lane], self.clock.aged())
+            for connection, spec in wants
+        ]
         try:
-            claimed = await self.journal.execute(want, patient=True)
+            answers = await self.journal.execute_all(ops, patient=True)
         finally:
-            connection.unreserve(spec.model)
-        if claimed is None:
-            self.lanes.cool(spec.lane, seen)
-            return
-        self.lanes.found(spec.lane)
-        self.clock.served(spec.lane, claimed.priority, claimed.rank)
+            for connection, spec in wants:
+                connection.unreserve(spec.model)
+        for (connection, spec), answer in zip(wants, answers, strict=True):
+            if isinstance(answer, Claimed):
+                self._claimed(connection, answer, started)
+            elif isinstance(answer, Exception):
+                log.error("dispatch.claim_failed", exc_info=answer)
+            else:
+                self.lanes.cool(spec.lane, seen)
+
+    def _claimed(self, connection: NodeConnection, claimed: Claimed, since: float) -> None:
+        self.lanes.found(claimed.lane)
+        self.clock.served(claimed.lane, claimed.priority, claimed.rank)
         self.states.claimed(claimed, connection.name)
-        self._start(connection, claimed, started)
+        self.assignments.begin(connection, claimed, since)
         self.poke()
-
-    def _start(self, connection: NodeConnection | None, claimed: Claimed, since: float) -> None:
-        """Hand a committed attempt to its node."""
-        charges = Charges(claimed.errors, claimed.losses, claimed.max_attempts)
-        running = Running(
-            claimed.task,
-            claimed.attempt,
-            claimed.owner,
-            claimed.lane,
-            claimed.model,
-            charges,
-            priority=claimed.priority,
-            cost=claimed.cost,
-            deadline=claimed.deadline,
-        )
-        current = connection is not None and self.connections.get(claimed.session) is connection
-        if connection is None or not current or not connection.connected:
-            # It left in the meantime. Should it come back first, it will not know the task (R7).
-            if connection is not None:
-                back = self.hand_back(running.task, running.attempt, connection.session)
-                self.background.spawn(back, "dispatch.hand_back")
-            return
-        connection.begin(running)
-        self.background.spawn(self._assign(connection, running, claimed, since), "dispatch.assign")
-
-    async def _assign(
-        self, connection: NodeConnection, running: Running, claimed: Claimed, since: float
-    ) -> None:
-        # R7: this gateway may have slept, or waited for the database.
-        if time.monotonic() - since > self.settings.lease / _RECHECK_SHARE:
-            held = await patiently(lambda: self.upkeep.find(running.task))
-            if held is None or (held.attempt, held.session) != (running.attempt, connection.session.id):
-                connection.end(running)
-                self.poke()
-                return
-        if connection.running.get(running.task) is not running:
-            return  # it was cancelled or taken away meanwhile
-        allowed = time_allowed(claimed.timeout_s, seconds_left(claimed.deadline, now()))
-        if allowed is None or allowed > 0:  # else the next round fails the task and frees the slot
-            await connection.send(_order(claimed, allowed))
 
     async def hand_back(
         self, task: str, attempt: int, session: SessionRef, reason: str = "handed_back"
@@ -278,10 +242,20 @@ class Dispatcher:
         """Move a task back to the queue, tell the world, and see that it is claimed."""
         answer = await self.journal.execute(op, patient=True)
         if answer is not None:
-            self.states.requeued(answer)
-            if answer.status is Status.QUEUED:
-                self.arrived(answer.lane)
+            self.requeued(answer)
+            self.inherit(answer.heirs)
         return answer
+
+    def requeued(self, answer: Requeued) -> None:
+        """Tell the world of a task that is tried again, and see that it is claimed."""
+        self.states.requeued(answer)
+        if answer.status is Status.QUEUED:
+            self.arrived(answer.lane)
+
+    def inherit(self, heirs: Heirs) -> None:
+        """Take up the task that leads now that another one, whose execution it shared, is over (R20)."""
+        if heirs.leader is not None:
+            self.requeued(heirs.leader)
 
     def _release(self, session: SessionRef, lane: str) -> NodeConnection | None:
         connection = self.connections.get(session.id)
@@ -317,14 +291,3 @@ class Dispatcher:
             return
         if isinstance(message, dict):
             self.background.spawn(self.control(message), "dispatch.control")
-
-
-def _order(claimed: Claimed, allowed: float | None) -> Assign:
-    return Assign(
-        claimed.task,
-        claimed.attempt,
-        claimed.model,
-        msgspec.Raw(claimed.input.encode()),
-        msgspec.Raw(claimed.parameters.encode()),
-        allowed,
-    )

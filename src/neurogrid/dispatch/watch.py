@@ -11,7 +11,7 @@ from neurogrid.dispatch.connection import CLOSE_SESSION_LOST, NodeConnection, Ru
 from neurogrid.dispatch.contact import Contact
 from neurogrid.dispatch.service import Dispatcher
 from neurogrid.protocol.messages import Release
-from neurogrid.queue.ops import Evict, Expire, Requeue, SessionRef
+from neurogrid.queue.ops import Evict, Expire, Guard, Requeue, SessionRef, Settle
 from neurogrid.queue.policy import Charge, RetryPolicy
 from neurogrid.queue.upkeep import Held
 
@@ -113,8 +113,18 @@ class Watch:
         connection.end(running)
         again = self._policy.after(Charge.LOSS, running.charges)
         error = '{"code":"silent","message":"The model gave no sign of life."}' if again.dead else None
+        # Guarded, since the node may speak through another gateway by now (R3).
         await self._dispatcher.requeue(
-            Requeue(running.task, running.attempt, again.status, again.charge, "silent", error=error)
+            Requeue(
+                running.task,
+                running.attempt,
+                again.status,
+                again.charge,
+                "silent",
+                error=error,
+                guard=Guard.HELD,
+                session=connection.session,
+            )
         )
         await connection.send(Release(running.task, running.attempt))
 
@@ -144,6 +154,12 @@ class Watch:
         """Take back running tasks whose session does not exist (R4)."""
         if self._may_judge():
             await self._requeue(await self._dispatcher.upkeep.orphans())
+
+    async def settle_followers(self) -> None:
+        """Mend what is left of leaders that ended without their followers (R20)."""
+        dispatcher = self._dispatcher
+        for leader in await dispatcher.upkeep.unsettled():
+            dispatcher.inherit(await dispatcher.journal.execute(Settle(leader), patient=True))
 
     async def _requeue(self, moves: list[Requeue]) -> None:
         await asyncio.gather(*(self._dispatcher.requeue(move) for move in moves))

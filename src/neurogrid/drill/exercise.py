@@ -15,6 +15,7 @@ import asyncpg
 import httpx
 
 from neurogrid.client.asynchronous import AsyncClient
+from neurogrid.drill.bulk import BulkClient
 from neurogrid.drill.grid import Grid
 from neurogrid.drill.harm.fate import Fate
 from neurogrid.drill.harm.plan import EVERYTHING, Deck, Family, schedule
@@ -91,8 +92,8 @@ class Exercise:
         self._watch(Progress("bringing up the grid", 0.0))
         try:
             await self._grid.start()
-            async with self._clients() as (clients, followers):
-                load = Load(self._order.seed, clients, followers, self._order.rate)
+            async with self._clients() as (clients, bulk, followers):
+                load = Load(self._order.seed, clients, bulk, followers, self._order.rate)
                 await self._drill(load, followers)
                 return await self._report(load)
         finally:
@@ -109,16 +110,16 @@ class Exercise:
             await asyncio.sleep(self._order.seconds - self._scene.clock)
             load.stop()
             followers.calm = True
-            await self._grid.mend()
-            await self._settle(running)
+            await self._fate.mend()
+            await self._settle(load, running)
         finally:
             await _end(running, watching, *owners)
 
-    async def _settle(self, running: asyncio.Future[None]) -> None:
+    async def _settle(self, load: Load, running: asyncio.Future[None]) -> None:
         """Wait until every task is over and every client knows, as long as that may take."""
 
         async def over() -> bool:
-            return await self._live() == 0
+            return not load.busy and await self._live() == 0
 
         async def told() -> bool:
             events = {(event.task, event.id) for event in await self._rows.events()}
@@ -143,13 +144,14 @@ class Exercise:
             kills=self._fate.count(Family.KILL),
             pauses=self._fate.count(Family.PAUSE),
             cuts=self._fate.count(Family.CUT),
+            orders=self._fate.count(Family.ORDER),
             misfortunes=happened,
             complaints=self._scene.complaints,
             logs=str(self._order.directory),
         )
 
     @asynccontextmanager
-    async def _clients(self) -> AsyncIterator[tuple[list[AsyncClient], Followers]]:
+    async def _clients(self) -> AsyncIterator[tuple[list[AsyncClient], BulkClient, Followers]]:
         urls = [gateway.url for gateway in self._grid.gateways]
         key = self._grid.api_key
         async with contextlib.AsyncExitStack() as stack:
@@ -159,7 +161,7 @@ class Exercise:
                 await stack.enter_async_context(AsyncClient(url, key, timeout=TIMEOUT, retries=RETRIES))
                 for url in urls
             ]
-            yield clients, Followers(urls, http, key)
+            yield clients, BulkClient(urls, http, key), Followers(urls, http, key)
 
     async def _keep_watching(self, load: Load, followers: Followers) -> None:
         while True:

@@ -23,7 +23,7 @@ class GridProcess:
         self.log = log
         self.paused = False
         self.wanted = False
-        """It was started, and nobody ended it since."""
+        """It was started, and nobody asked it to end since."""
         self._command = list(command)
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
@@ -75,11 +75,15 @@ class GridProcess:
         """Ask it to stop; return how it ended, ``None`` when it did not within ``seconds``."""
         self.wanted = False
         self._send(signal.SIGTERM)
+        return await self.ended(seconds)
 
-        async def ended() -> bool:
+    async def ended(self, seconds: float) -> int | None:
+        """Wait for its end; return how it ended, ``None`` when it did not within ``seconds``."""
+
+        async def over() -> bool:
             return not self.alive
 
-        await until(ended, seconds, 0.05)
+        await until(over, seconds, 0.05)
         return self.returncode
 
     def _send(self, what: signal.Signals) -> None:

@@ -23,6 +23,8 @@ class StreamRecord:
         self.final: tuple[EventId, str] | None = None
         self.ended = False
         """Nothing more is expected."""
+        self.left = False
+        """Its reader went away for good."""
         self.problems: list[str] = []
         self.connections = 0
         self.replaced = 0
@@ -71,8 +73,8 @@ class StreamRecord:
     def _check_whole(self, identifier: EventId, type: str) -> None:
         if type != EventType.COMPLETED or self._expected is None or self.text == self._expected:
             return
-        # Where the node's events are lost for good, a snapshot of the output comes right before the end; the
-        # models of the drill have no text in their output.
+        # Where the node's events are lost for good, a snapshot of the output comes right before the end, and
+        # not every model has its text in there.
         if self._folded_at != (identifier.attempt, identifier.seq - 1):
             self.problems.append(f"completed by {identifier} with the text {_tail(self.text)}")
 
@@ -113,6 +115,18 @@ class Submission:
     cancel_asked: bool = False
     cancel_told: bool = False
     """The gateway said that the task is cancelled."""
+    left: bool = False
+    """Its client went away while it waited."""
+    repeated: list[str] = field(default_factory=list)
+    """The ids that it was told when it asked again under the same key."""
+    replays: int = 0
+    """How often it was told that the dead letter runs again."""
+    replays_unknown: int = 0
+    """How often it asked for that without learning what came of it."""
+    denied: list[str] = field(default_factory=list)
+    """What it was refused though it had a right to it."""
+    bulk: bool = False
+    """One of many in a request."""
     streams: list[StreamRecord] = field(default_factory=list)
 
     @property

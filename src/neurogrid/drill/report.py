@@ -10,6 +10,7 @@ from typing import Any
 
 from neurogrid.drill.records import OwnerRecord, Submission
 from neurogrid.drill.verdict import Finding, Kind, Verdict
+from neurogrid.drill.work import RECITE
 
 _VARIABLE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|http://[\d.]+:\d+")
 SHOWN = 50
@@ -30,6 +31,7 @@ class Report:
     kills: int
     pauses: int
     cuts: int
+    orders: int
     misfortunes: Mapping[str, int]
     complaints: Sequence[str]
     logs: str
@@ -58,11 +60,14 @@ class Report:
             "seed": self.seed,
             "seconds": round(self.seconds, 1),
             "cuts": self.cuts,
+            "orders": self.orders,
             "submitted": len(self.submissions),
             "refused": sum(one.refused is not None for one in self.submissions),
             "unknown": len(unknown),
             "unknown_accepted": sum(one.work.number in self.existing for one in unknown),
             "canceled": sum(one.cancel_told for one in self.submissions),
+            **_variety(self.submissions),
+            "deserted": self.verdict.deserted,
             "streams": len(streams) + len(self.owners),
             "stream_connections": connections,
             "stream_replacements": sum(stream.replaced for stream in streams),
@@ -74,6 +79,18 @@ class Report:
             ],
             "logs": self.logs,
         }
+
+
+def _variety(submissions: Sequence[Submission]) -> dict[str, int]:
+    """Count what clients did besides submitting a task and waiting for its end."""
+    left = [one for one in submissions if one.left or any(stream.left for stream in one.streams)]
+    return {
+        "bulk": sum(one.bulk and one.accepted for one in submissions),
+        "identical": sum(one.work.model == RECITE and one.accepted for one in submissions),
+        "repeated": sum(len(one.repeated) for one in submissions),
+        "replayed": sum(one.replays for one in submissions),
+        "left": len(left),
+    }
 
 
 def _reasons(submissions: Iterable[Submission]) -> dict[str, int]:

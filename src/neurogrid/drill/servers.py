@@ -115,6 +115,11 @@ class Redis:
         self._server = Valkey(folder)
         self._paused = False
 
+    @property
+    def url(self) -> str:
+        """Where it is found without the drill's network."""
+        return self._server.url
+
     async def dial(self) -> Streams:
         """Open a connection to it."""
         return await asyncio.open_unix_connection(str(self._server.socket))

@@ -42,20 +42,28 @@ class Followers:
         self.open = 0
         """How many streams are not over."""
 
-    async def follow(self, record: StreamRecord, choose: random.Random) -> None:
-        """Follow until the task is over."""
+    async def follow(
+        self, record: StreamRecord, choose: random.Random, leaves_after: float | None = None
+    ) -> None:
+        """Follow until the task is over, or go away for good after so many seconds."""
         self.open += 1
         try:
-            while not record.ended:
-                record.connections += 1
-                listen = self._sse if record.transport == "sse" else self._websocket
-                with contextlib.suppress(Refused, *LOST):
-                    async with asyncio.timeout(self._cut_after(choose)):
-                        await self._listen(listen(choose.choice(self._gateways), record), record)
-                if not record.ended:
-                    await asyncio.sleep(AGAIN_AFTER)
+            async with asyncio.timeout(leaves_after):
+                await self._follow(record, choose)
+        except TimeoutError:
+            record.left = True
         finally:
             self.open -= 1
+
+    async def _follow(self, record: StreamRecord, choose: random.Random) -> None:
+        while not record.ended:
+            record.connections += 1
+            listen = self._sse if record.transport == "sse" else self._websocket
+            with contextlib.suppress(Refused, *LOST):
+                async with asyncio.timeout(self._cut_after(choose)):
+                    await self._listen(listen(choose.choice(self._gateways), record), record)
+            if not record.ended:
+                await asyncio.sleep(AGAIN_AFTER)
 
     async def follow_all(self, record: OwnerRecord, choose: random.Random) -> None:
         """Follow the state events of all tasks, until cancelled."""

@@ -62,6 +62,8 @@ class Verdict:
     findings: Sequence[Finding]
     accepted: int
     finished: int
+    deserted: int = 0
+    """Tasks that were cancelled because their clients went away, as they wanted."""
 
     def count(self, kind: Kind) -> int:
         """Return how many tasks have findings of ``kind``."""
@@ -88,13 +90,19 @@ def judge(
         findings += _existence(submission, rows)
         for row in rows:
             findings += _end(submission, row)
-            findings += _log(row, sorted(logs[row.id], key=lambda event: event.id))
+            findings += _log(submission, row, sorted(logs[row.id], key=lambda event: event.id))
         findings += _streams(submission, by_id)
     for owner in owners:
         findings += _owner(owner, {(event.task, event.id) for log in logs.values() for event in log})
     accepted = [by_id.get(one.task) for one in submissions if one.task is not None]
     finished = sum(1 for row in accepted if row is not None and row.final)
-    return Verdict(findings, len(accepted), finished)
+    deserted = sum(
+        row.end.status == "canceled"
+        for one in submissions
+        if one.work.may_be_deserted
+        for row in by_number[one.work.number]
+    )
+    return Verdict(findings, len(accepted), finished, deserted)
 
 
 def _existence(submission: Submission, rows: Sequence[TaskRow]) -> Iterator[Finding]:
@@ -103,6 +111,11 @@ def _existence(submission: Submission, rows: Sequence[TaskRow]) -> Iterator[Find
         yield Finding(Kind.LOST, submission.task, "accepted, but not in the database")
     if submission.refused is not None and ids:
         yield Finding(Kind.LOST, ids[0], f"in the database, though its client was told: {submission.refused}")
+    for id in submission.repeated:
+        if id != submission.task:
+            yield Finding(Kind.FINISHED_TWICE, id, f"the same key gave {submission.task} before")
+    for refusal in submission.denied:
+        yield Finding(Kind.LOST, submission.task or "", refusal)
     if len(ids) > 1:
         yield Finding(Kind.FINISHED_TWICE, ids[0], f"submitted once, accepted as {', '.join(ids)}")
 
@@ -115,26 +128,32 @@ def _end(submission: Submission, row: TaskRow) -> Iterator[Finding]:
     if submission.cancel_told and end.status != "canceled":
         yield Finding(Kind.LOST, row.id, f"its client was told that it is cancelled, but it is {end}")
     elif end.status == "canceled":
-        if not submission.cancel_asked:
+        if not (submission.cancel_asked or submission.work.may_be_deserted):
             yield Finding(Kind.LOST, row.id, "cancelled, though nobody asked for it")
-    elif wrong := submission.work.wrong(end):
+    elif wrong := submission.work.wrong(end, replayed=submission.replays > 0):
         yield Finding(Kind.LOST, row.id, wrong)
     told = submission.told
     if told is not None and told != end:
         yield Finding(Kind.FINISHED_TWICE, row.id, f"its client was told that it is {told}, but it is {end}")
 
 
-def _log(row: TaskRow, log: Sequence[EventRow]) -> Iterator[Finding]:
+def _log(submission: Submission, row: TaskRow, log: Sequence[EventRow]) -> Iterator[Finding]:
+    """Judge the events of a task: one end, and one more for each time that it was run again."""
     ends = [event for event in log if event.type in FINAL]
-    if len(ends) > 1:
+    least = submission.replays + int(row.final)
+    if len(ends) > least + submission.replays_unknown:
         shown = ", ".join(f"{event.type} {event.id}" for event in ends)
         yield Finding(Kind.FINISHED_TWICE, row.id, f"ended as {shown}")
-    elif ends and log[-1] is not ends[0]:
-        yield Finding(Kind.FINISHED_TWICE, row.id, f"{log[-1].type} {log[-1].id} after its end, {ends[0].id}")
-    elif row.final and not ends:
-        yield Finding(Kind.LOST, row.id, f"is {row.end}, but no event says so")
-    elif ends and ends[0].type != f"task.{row.end.status}":
-        yield Finding(Kind.FINISHED_TWICE, row.id, f"is {row.end}, but ended as {ends[0].type} {ends[0].id}")
+    elif row.final and len(ends) < least:
+        yield Finding(Kind.LOST, row.id, f"is {row.end}, but {len(ends)} of {least} ends are in its log")
+    elif row.final and log[-1] is not ends[-1]:
+        yield Finding(
+            Kind.FINISHED_TWICE, row.id, f"{log[-1].type} {log[-1].id} after its end, {ends[-1].id}"
+        )
+    elif row.final and ends[-1].type != f"task.{row.end.status}":
+        yield Finding(
+            Kind.FINISHED_TWICE, row.id, f"is {row.end}, but ended as {ends[-1].type} {ends[-1].id}"
+        )
 
 
 def _streams(submission: Submission, by_id: Mapping[str, TaskRow]) -> Iterator[Finding]:
@@ -146,9 +165,9 @@ def _streams(submission: Submission, by_id: Mapping[str, TaskRow]) -> Iterator[F
         if row is None or not row.final:
             continue
         if stream.final is None:
-            yield Finding(
-                Kind.STREAM_GAPS, stream.task, f"{where}{row.end}, but nothing came after {stream.last}"
-            )
+            if not stream.left:
+                text = f"{where}{row.end}, but nothing came after {stream.last}"
+                yield Finding(Kind.STREAM_GAPS, stream.task, text)
         elif stream.final[1] != f"task.{row.end.status}":
             told = f"{stream.final[1]} {stream.final[0]}"
             yield Finding(Kind.FINISHED_TWICE, stream.task, f"{where}told {told}, but it is {row.end}")

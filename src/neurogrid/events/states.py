@@ -12,7 +12,6 @@ from datetime import datetime
 from neurogrid.events.bus import Bus
 from neurogrid.protocol.events import (
     FINAL,
-    QUEUED_ID,
     Event,
     EventId,
     EventType,
@@ -21,7 +20,8 @@ from neurogrid.protocol.events import (
     running,
 )
 from neurogrid.queue import eventdata
-from neurogrid.queue.ops import Canceled, Claimed, Expired, Finish, Finished, Insert, Inserted, Requeued
+from neurogrid.queue.answers import Canceled, Claimed, Expired, Finished, Requeued
+from neurogrid.queue.ops import Finish
 from neurogrid.queue.policy import Status
 
 HINT_DELAY = 0.01
@@ -47,12 +47,13 @@ class StateEvents:
         self.on_end: Callable[[str], None] | None = None
         """Called at once with the id of each task whose end was committed by this process."""
 
-    def inserted(self, op: Insert, answer: Inserted) -> None:
-        """Say that a task was accepted, and that it runs if it does."""
-        self._emit(op.owner, op.id, QUEUED_ID, EventType.QUEUED, eventdata.queued(op), answer.created_at)
-        if answer.status is Status.RUNNING and op.session is not None:
-            data = eventdata.running(1, op.session.node)
-            self._emit(op.owner, op.id, running(1), EventType.RUNNING, data, answer.created_at)
+    def inserted(self, owner: str) -> None:
+        """Say that a task was accepted.
+
+        Its first events need no carrying: nobody can follow a task before its id is told, and whoever follows
+        it from then on reads them from the rows.
+        """
+        self._hint_at(owner)
 
     def claimed(self, answer: Claimed, node: str) -> None:
         """Say that a task runs."""
@@ -78,7 +79,11 @@ class StateEvents:
         self._emit(answer.owner, answer.task, identifier, EventType.FAILED, eventdata.EXPIRED, answer.at)
 
     def finished(self, op: Finish, answer: Finished) -> None:
-        """Say how a task ended."""
+        """Say how a task ended, and with it those who shared its execution."""
+        for one in (answer, *answer.heirs.finished):
+            self._finished(op, one)
+
+    def _finished(self, op: Finish, answer: Finished) -> None:
         kind = EventType.COMPLETED if answer.status is Status.COMPLETED else EventType.FAILED
         data = eventdata.with_result(
             eventdata.finished(op), op.output, answer.started_at, answer.finished_at, apart=op.output_apart
@@ -90,11 +95,14 @@ class StateEvents:
         self, owner: str, task: str, identifier: EventId, kind: EventType, data: str, at: datetime
     ) -> None:
         self.publish(make_event(task, identifier, kind, data.encode(), at))
-        self._changed.add(owner)
         if kind in FINAL:
             if self.on_end is not None:
                 self.on_end(task)
             self._ended.append(task)
+        self._hint_at(owner)
+
+    def _hint_at(self, owner: str) -> None:
+        self._changed.add(owner)
         if self._hints is None:
             self._hints = asyncio.create_task(self._hint(), name="events.hints")
 

@@ -7,6 +7,11 @@ from typing import Annotated, cast
 from fastapi import Depends
 from starlette.requests import Request
 
+from neurogrid.auth.deps import acting
+from neurogrid.auth.policy import Permission
+from neurogrid.auth.trail import Trail
+from neurogrid.idempotency.deps import Once, once
+from neurogrid.limits.policy import KEYS
 from neurogrid.nodes.joining import JoinTokens
 from neurogrid.nodes.service import NodeService
 
@@ -22,4 +27,6 @@ async def join_tokens(request: Request) -> JoinTokens:
 
 
 Nodes = Annotated[NodeService, Depends(node_service)]
+Acting = Annotated[Trail, Depends(acting(Permission.NODES_WRITE))]
 Tokens = Annotated[JoinTokens, Depends(join_tokens)]
+OnceSecret = Annotated[Once, Depends(once(Permission.NODES_WRITE, KEYS, secret=True))]

@@ -14,14 +14,14 @@ from neurogrid.nodes.policy import NodeState
 
 @dataclass(frozen=True, slots=True)
 class ServingNode:
-    """A node that has a model. ``slots`` are those it has for this model, ``running`` all its tasks."""
+    """A node that has a model. ``slots`` are those it has for this model, ``room`` its free ones for any."""
 
     name: str
     labels: Mapping[str, str]
     connected: bool
     accepting: bool
     slots: int
-    running: int
+    room: int
 
 
 class _Spec(msgspec.Struct):
@@ -46,7 +46,7 @@ def serving(model: str, rows: Iterable[Row], load: Mapping[str, int]) -> list[Se
                     connected=connected,
                     accepting=connected and row["state"] == NodeState.ACTIVE,
                     slots=min(slots, row["slots"]),
-                    running=load.get(row["id"], 0),
+                    room=max(0, row["slots"] - load.get(row["id"], 0)),
                 )
             )
     return nodes

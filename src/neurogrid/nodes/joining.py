@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 import orjson
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from neurogrid.auth import tokens
+from neurogrid.auth.trail import Trail
 from neurogrid.core.errors import FieldError, Invalid, NotFound, Unauthenticated
 from neurogrid.core.ids import is_id, new_id, now
 from neurogrid.core.prepared import Row
@@ -39,8 +41,11 @@ class JoinTokens:
         """Return those of the tokens ``ids`` that still hold, asking once for all."""
         return await self._store.valid_tokens(ids, now())
 
-    async def create(self, wanted: NewToken) -> FreshToken:
-        """Make a token by which nodes join; it cannot be read again. Raises ``Invalid``."""
+    async def create(self, transaction: AsyncSession, wanted: NewToken, trail: Trail) -> FreshToken:
+        """Make a token by which nodes join, in a transaction of the caller; it cannot be read again.
+
+        Raises ``Invalid``.
+        """
         secret, moment = tokens.make(tokens.NODE_TOKEN), now()
         expires = wanted.expires_at
         if wanted.expires_in_s is not None:
@@ -54,7 +59,9 @@ class JoinTokens:
             models=None if models is None else orjson.dumps(models).decode(),
             created_at=moment, expires_at=expires, revoked_at=None, last_used_at=None,
         )  # fmt: skip
-        await self._store.add_token(row)
+        self._store.add_token(transaction, row)
+        note = trail.of("node_token.created", row.id, prefix=row.prefix, node=row.node)
+        await note(transaction)
         return FreshToken(
             id=row.id, name=row.name, prefix=row.prefix, node=row.node, models=models,
             created_at=moment, expires_at=expires, token=secret.text,
@@ -71,9 +78,10 @@ class JoinTokens:
             for row in await self._store.tokens()
         ]  # fmt: skip
 
-    async def revoke(self, id: str) -> None:
+    async def revoke(self, id: str, trail: Trail) -> None:
         """Make a token useless; each gateway disconnects its nodes within seconds. Raises ``NotFound``."""
-        if not (is_id(id) and await self._store.revoke_token(id, now())):
+        note = trail.of("node_token.revoked", id)
+        if not (is_id(id) and await self._store.revoke_token(id, now(), note)):
             msg = "There is no node token with this id."
             raise NotFound(msg)
 

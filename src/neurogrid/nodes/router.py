@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request, Response
 
-from neurogrid.auth.deps import permitted
+from neurogrid.auth.deps import permitted, trail_of
 from neurogrid.auth.policy import Permission
 from neurogrid.core.http.body import StrictJSONRoute
 from neurogrid.core.http.openapi import problems
-from neurogrid.nodes.deps import Nodes, Tokens
+from neurogrid.nodes.deps import Acting, Nodes, OnceSecret, Tokens
 from neurogrid.nodes.schemas import (
     DrainOrder,
     FreshToken,
@@ -60,12 +60,17 @@ async def list_nodes(nodes: Nodes) -> NodeList:
     "/nodes/tokens",
     tags=["nodes"],
     status_code=201,
-    dependencies=[Depends(permitted(Permission.NODES_WRITE))],
-    responses=problems(400, 401, 403, 422),
+    response_model=FreshToken,
+    responses=problems(400, 401, 403, 409, 422),
 )
-async def create_node_token(body: NewToken, tokens: Tokens) -> FreshToken:
-    """Make a token by which nodes join the grid. It is shown this once."""
-    return await tokens.create(body)
+async def create_node_token(body: NewToken, request: Request, tokens: Tokens, once: OnceSecret) -> Response:
+    """Make a token by which nodes join the grid. It is shown this once.
+
+    A request repeated with its `Idempotency-Key` and by the same API key gets the same token; by another key of
+    yours it is refused with 409, since what is kept of the token can be read by nothing else.
+    """
+    trail = trail_of(request, once.actor)
+    return await once(body, lambda transaction: tokens.create(transaction, body, trail))
 
 
 @router.get(
@@ -83,12 +88,11 @@ async def list_node_tokens(tokens: Tokens) -> TokenList:
     "/nodes/tokens/{id}",
     tags=["nodes"],
     status_code=204,
-    dependencies=[Depends(permitted(Permission.NODES_WRITE))],
     responses=problems(401, 403, 404),
 )
-async def revoke_node_token(id: str, tokens: Tokens) -> None:
+async def revoke_node_token(id: str, tokens: Tokens, trail: Acting) -> None:
     """Revoke a token: the nodes that joined by it are disconnected within 5 seconds."""
-    await tokens.revoke(id)
+    await tokens.revoke(id, trail)
 
 
 @router.get(
@@ -105,50 +109,46 @@ async def get_node(id: str, nodes: Nodes) -> NodeView:
 @router.post(
     "/nodes/{id}/cordon",
     tags=["nodes"],
-    dependencies=[Depends(permitted(Permission.NODES_WRITE))],
     responses=problems(401, 403, 404),
 )
-async def cordon_node(id: str, nodes: Nodes) -> NodeView:
+async def cordon_node(id: str, nodes: Nodes, trail: Acting) -> NodeView:
     """Give a node nothing new. It stays connected and finishes what it has; restarts do not change that."""
-    return await nodes.cordon(id)
+    return await nodes.cordon(id, trail)
 
 
 @router.post(
     "/nodes/{id}/uncordon",
     tags=["nodes"],
-    dependencies=[Depends(permitted(Permission.NODES_WRITE))],
     responses=problems(401, 403, 404),
 )
-async def uncordon_node(id: str, nodes: Nodes) -> NodeView:
+async def uncordon_node(id: str, nodes: Nodes, trail: Acting) -> NodeView:
     """Give a node tasks again. One that is about to leave still leaves, and is taken back when it returns."""
-    return await nodes.uncordon(id)
+    return await nodes.uncordon(id, trail)
 
 
 @router.post(
     "/nodes/{id}/drain",
     tags=["nodes"],
-    dependencies=[Depends(permitted(Permission.NODES_WRITE))],
     responses=problems(400, 401, 403, 404, 422),
 )
-async def drain_node(id: str, nodes: Nodes, body: DrainOrder | None = None) -> NodeView:
+async def drain_node(id: str, nodes: Nodes, trail: Acting, body: DrainOrder | None = None) -> NodeView:
     """Have a node finish what it can, hand back the rest at its deadline, and end.
 
     What is handed back runs elsewhere, and counts neither as an error nor as a loss. The node is `draining`
     until it has left, then `cordoned`: when it is started again, it gets nothing before it is uncordoned.
     """
-    return await nodes.drain(id, (body or DrainOrder()).deadline_s)
+    return await nodes.drain(id, (body or DrainOrder()).deadline_s, trail)
 
 
 @router.delete(
     "/nodes/{id}",
     tags=["nodes"],
     status_code=204,
-    dependencies=[Depends(permitted(Permission.NODES_WRITE))],
     responses=problems(401, 403, 404),
 )
-async def remove_node(id: str, nodes: Nodes) -> None:
+async def remove_node(id: str, nodes: Nodes, trail: Acting) -> None:
     """Forget a node and end its process; what it runs, runs elsewhere at once and is not counted against tasks.
 
     Started again with a token that holds, it joins as a new node.
     """
-    await nodes.remove(id)
+    await nodes.remove(id, trail)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neurogrid.core.errors import GridError
+from neurogrid.core.http.moments import Moment
+from neurogrid.core.http.numbers import Number
 from neurogrid.nodes.policy import NodeState
 
 MAX_DRAIN = 24 * 3600.0
@@ -76,7 +78,7 @@ class DrainOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    deadline_s: float = Field(
+    deadline_s: Number = Field(
         30.0, ge=0, le=MAX_DRAIN, description="Seconds until it hands back what it has not finished."
     )
 
@@ -90,10 +92,10 @@ class NewToken(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field("node", min_length=1, max_length=200)
-    expires_in_s: float | None = Field(
+    expires_in_s: Number | None = Field(
         None, gt=0, le=MAX_LIFETIME, description="Seconds that it holds; without end by default."
     )
-    expires_at: AwareDatetime | None = Field(None, description="The same as a moment.")
+    expires_at: Moment | None = Field(None, description="The same as a moment.")
     node: str | None = Field(
         None, min_length=1, max_length=200, description="The only name a node that joins by it may have."
     )

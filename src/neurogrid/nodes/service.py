@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import msgspec
 import orjson
 
+from neurogrid.auth.trail import Note, Trail
 from neurogrid.core.errors import FieldError, Forbidden, Invalid, NotFound
 from neurogrid.core.ids import is_id, new_id, now
 from neurogrid.core.prepared import Row
@@ -112,28 +113,31 @@ class NodeService:
             raise NotFound(UNKNOWN)
         return _node_view(row, await self._queue.load_by_node())
 
-    async def cordon(self, id: str) -> NodeView:
+    async def cordon(self, id: str, trail: Trail) -> NodeView:
         """Give a node nothing new; a draining one goes on to leave. Raises ``NotFound``."""
-        return await self._order(id, NodeState.CORDONED)
+        return await self._order(id, NodeState.CORDONED, trail.of("node.cordoned", id))
 
-    async def uncordon(self, id: str) -> NodeView:
+    async def uncordon(self, id: str, trail: Trail) -> NodeView:
         """Give a node tasks again. Raises ``NotFound``."""
-        return await self._order(id, NodeState.ACTIVE)
+        return await self._order(id, NodeState.ACTIVE, trail.of("node.uncordoned", id))
 
-    async def drain(self, id: str, seconds: float) -> NodeView:
+    async def drain(self, id: str, seconds: float, trail: Trail) -> NodeView:
         """Have a node finish what it can within ``seconds``, hand back the rest and leave. Raises ``NotFound``."""
-        return await self._order(id, NodeState.DRAINING, now() + timedelta(seconds=seconds))
+        until = now() + timedelta(seconds=seconds)
+        return await self._order(id, NodeState.DRAINING, trail.of("node.drained", id, seconds=seconds), until)
 
-    async def remove(self, id: str) -> None:
+    async def remove(self, id: str, trail: Trail) -> None:
         """Forget a node; whatever it runs, runs elsewhere. Raises ``NotFound``."""
-        if not (is_id(id) and await self._store.remove(id)):
+        if not (is_id(id) and await self._store.remove(id, trail.of("node.removed", id))):
             raise NotFound(UNKNOWN)
         await self.refresh()
         await self._announce(id)
 
-    async def _order(self, id: str, state: NodeState, drain_until: datetime | None = None) -> NodeView:
+    async def _order(
+        self, id: str, state: NodeState, note: Note, drain_until: datetime | None = None
+    ) -> NodeView:
         if is_id(id):
-            await self._store.order(id, state, drain_until)
+            await self._store.order(id, state, drain_until, note)
         view = await self.view(id)
         await self._announce(id)
         return view

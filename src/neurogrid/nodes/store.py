@@ -8,7 +8,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Update, case, delete, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.dml import ReturningDelete, ReturningUpdate
 
+from neurogrid.auth.trail import Note
 from neurogrid.core.db import Database, UtcDateTime
 from neurogrid.core.prepared import Row
 from neurogrid.nodes.policy import FROM, NodeState, Standing
@@ -99,28 +102,26 @@ class NodeStore:
         wanted = Node.id.in_(list(ids)) | (Node.state == NodeState.DRAINING)
         return [_standing(row) for row in await self._database.all(select(*_STANDING).where(wanted))]
 
-    async def order(self, id: str, state: NodeState, drain_until: datetime | None = None) -> None:
+    async def order(self, id: str, state: NodeState, drain_until: datetime | None, note: Note) -> None:
         """Bring a node into a state, where that changes anything."""
         moves = (Node.id == id) & Node.state.in_(FROM[state])
-        await self._change(update(Node).where(moves).values(state=state, drain_until=drain_until))
+        moved = update(Node).where(moves).values(state=state, drain_until=drain_until).returning(Node.id)
+        await self._noted(moved, note)
 
     async def drained(self, ids: Sequence[str]) -> None:
         """Record that draining nodes have left."""
         draining = Node.id.in_(ids) & (Node.state == NodeState.DRAINING)
         await self._change(update(Node).where(draining).values(state=NodeState.CORDONED, drain_until=None))
 
-    async def remove(self, id: str) -> bool:
+    async def remove(self, id: str, note: Note) -> bool:
         """Delete a node; ``False`` if there was none."""
-        async with self._database.transaction() as transaction:
-            gone = delete(Node).where(Node.id == id).returning(Node.id)
-            return (await transaction.execute(gone)).first() is not None
+        return await self._noted(delete(Node).where(Node.id == id).returning(Node.id), note)
 
     # --- tokens -------------------------------------------------------------------------------
 
-    async def add_token(self, token: NodeToken) -> None:
-        """Keep a token."""
-        async with self._database.transaction() as transaction:
-            transaction.add(token)
+    def add_token(self, transaction: AsyncSession, token: NodeToken) -> None:
+        """Keep a token, once ``transaction`` is committed."""
+        transaction.add(token)
 
     async def tokens(self) -> list[Row]:
         """Return every token, the newest first."""
@@ -135,13 +136,19 @@ class NodeStore:
         found = select(NodeToken.id).where(NodeToken.id.in_(list(ids)), _valid(moment))
         return {row["id"] for row in await self._database.all(found)}
 
-    async def revoke_token(self, id: str, moment: datetime) -> bool:
+    async def revoke_token(self, id: str, moment: datetime, note: Note) -> bool:
         """Make a token useless; ``False`` if there is none."""
         first = func.coalesce(NodeToken.revoked_at, literal(moment, UtcDateTime))
         statement = update(NodeToken).where(NodeToken.id == id).values(revoked_at=first)
+        return await self._noted(statement.returning(NodeToken.id), note)
+
+    async def _noted(self, statement: ReturningUpdate[Any] | ReturningDelete[Any], note: Note) -> bool:
+        """Change a row, and have the change written down with it; ``False`` if there is no such row."""
         async with self._database.transaction() as transaction:
-            found = await transaction.execute(statement.returning(NodeToken.id))
-            return found.first() is not None
+            if (await transaction.execute(statement)).first() is None:
+                return False
+            await note(transaction)
+            return True
 
     async def _change(self, statement: Update) -> None:
         async with self._database.transaction() as transaction:

@@ -25,6 +25,7 @@ NODE_CLOSE_CODES = {
     4410: "the session is lost: its tasks run elsewhere; connect again and begin anew",
 }
 LIVE_CLOSE_CODES = {
+    1009: "a message over 16 KB before authentication, or far over 64 KB after it",
     1011: "the gateway failed; reconnect and resume",
     1012: "the gateway restarts; reconnect, to any gateway, and resume",
     1013: "the client reads too slowly; reconnect and resume with the last id",
@@ -43,10 +44,10 @@ a `heartbeat` every `heartbeat_s` seconds. Whatever it says about an execution c
 _LIVE = """Live events for clients. JSON text frames, told apart by `type`; unknown types and fields are to be ignored.
 
 The client authenticates by the header `Authorization: Bearer`, by `X-API-Key`, by the subprotocols `bearer, <key>`,
-or by `authenticate` as its first message. Then it follows channels: `task:<id>` (everything about one task), `tasks`
+or by `authenticate` as its first message, each with an API key or an access token; pages of the gateway by cookie. Then it follows channels: `task:<id>` (everything about one task), `tasks`
 (state changes of all one's tasks), `system` (announcements), `stats` (figures every few seconds).
 """
-_KEYS = {"nodeToken": "A node token, `ngn_…`.", "apiKey": "An API key, `ng_…`."}
+_KEYS = {"nodeToken": "A node token, `ngn_…`.", "apiKey": "An API key, `ng_…`, or an access token."}
 _CHANNELS = {
     "node": ("/v1/nodes/connect", "Node protocol", _NODE, NODE_CLOSE_CODES),
     "live": ("/v1/ws", "Live events", _LIVE, LIVE_CLOSE_CODES),

@@ -113,7 +113,7 @@ _EMPTY = b"{}"
 
 def isoformat(moment: datetime) -> str:
     """Return an aware time as ISO 8601 in UTC with microseconds and ``Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def make_event(

@@ -61,9 +61,16 @@ class Greeting(LiveMessage, frozen=True, tag="welcome"):
 
 
 class Authenticated(LiveMessage, frozen=True, tag="authenticated"):
-    """The credential is good."""
+    """The credential is good; until ``expires_at``, if it has an end."""
 
     user_id: str
+    expires_at: str | UnsetType = UNSET
+
+
+class Expiring(LiveMessage, frozen=True, tag="expiring"):
+    """The credential ends in a minute or less: send ``authenticate`` with a newer one, or be closed with 4401."""
+
+    expires_at: str
 
 
 class Subscribed(LiveMessage, frozen=True, tag="subscribed"):
@@ -147,4 +154,6 @@ class ChannelEvent(LiveMessage, frozen=True, tag="event"):
 
 
 FromClient = Authenticate | Subscribe | Unsubscribe | ListChannels | Ping
-ToClient = Greeting | Authenticated | Subscribed | Unsubscribed | Channels | Pong | Problem | ChannelEvent
+ToClient = (
+    Greeting | Authenticated | Expiring | Subscribed | Unsubscribed | Channels | Pong | Problem | ChannelEvent
+)

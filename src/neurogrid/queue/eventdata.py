@@ -16,6 +16,7 @@ from neurogrid.queue.policy import Priority, Status
 CANCELED = '{"status":"canceled"}'
 DEADLINE_EXCEEDED = '{"code":"deadline_exceeded","message":"The deadline passed before the task was done."}'
 EXPIRED = f'{{"status":"failed","reason":"deadline","error":{DEADLINE_EXCEEDED},"dead_letter":false}}'
+INHERITED = '{"status":"queued","reason":"leader_ended"}'
 REPLAYED = '{"status":"queued","reason":"replayed"}'
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from neurogrid.core.background import Background
 from neurogrid.core.ids import now
 from neurogrid.core.settings import JournalSettings
+from neurogrid.queue.answers import Answer, Inserted
 from neurogrid.queue.journal import Journal
-from neurogrid.queue.ops import Answer, Insert, Inserted, Op
+from neurogrid.queue.ops import Insert, Op
 from neurogrid.queue.policy import Status
 from neurogrid.queue.writer import Writer
 
@@ -21,13 +22,9 @@ class HastyJournal(Journal):
         super().__init__(writer, settings)
         self._promised = Background()
 
-    async def execute(self, op: Op, *, patient: bool = False) -> Any:
-        """Do what ``Journal.execute`` does, but for inserts too early."""
-        if not isinstance(op, Insert):
-            return await self._write_now(op, patient=patient)
-        self._promised.spawn(self._write_now(op, patient=True), "journal.promised")
-        return Inserted(op.id, Status.QUEUED, now())
-
-    async def _write_now(self, op: Any, *, patient: bool) -> Answer:
-        answer: Answer = await super().execute(op, patient=patient)
-        return answer
+    async def execute_all(self, ops: Sequence[Op], *, patient: bool = False) -> list[Answer | Exception]:
+        """Do what ``Journal.execute_all`` does, but for inserts too early."""
+        if not all(isinstance(op, Insert) for op in ops):
+            return await super().execute_all(ops, patient=patient)
+        self._promised.spawn(super().execute_all(ops, patient=True), "journal.promised")
+        return [Inserted(op.id, Status.QUEUED, now()) for op in ops if isinstance(op, Insert)]

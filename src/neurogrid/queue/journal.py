@@ -1,44 +1,48 @@
 """The group-commit journal: one writer per process turns what arrives while a commit is under way into
 the next transaction (R8-R12).
 
-Whoever calls ``execute`` is answered after the commit that holds its row. The transaction itself is never
-cancelled with a caller.
+Whoever calls ``execute`` is answered after the commit that holds its row, and whoever brings many after the last one.
+The transaction itself is never cancelled with a caller.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
 import structlog
 
 from neurogrid.core.errors import OutcomeUnknown, Unavailable
-from neurogrid.queue.ops import (
+from neurogrid.queue.answers import (
     Answer,
-    Batch,
-    Bill,
-    Cancel,
     Canceled,
     Claimed,
     Duplicate,
+    Expired,
+    Finished,
+    Heirs,
+    Inserted,
+    Requeued,
+)
+from neurogrid.queue.ops import (
+    Batch,
+    Bill,
+    Cancel,
     Evict,
     Expire,
-    Expired,
     Finish,
-    Finished,
     Insert,
-    Inserted,
     Op,
     Renew,
     Replay,
     Requeue,
-    Requeued,
+    Settle,
     Want,
 )
+from neurogrid.queue.waiting import ORDER, Caller, Entry, Waiting
 from neurogrid.queue.writer import ConnectionLost, RowRejected, Transient, Writer
 
 if TYPE_CHECKING:
@@ -46,7 +50,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-ORDER: tuple[type[Op], ...] = (Renew, Finish, Requeue, Evict, Cancel, Expire, Bill, Replay, Want, Insert)
 RECONNECT_DELAYS = (0.05, 0.1, 0.2, 0.5)
 BUSY_WAIT = 1.0
 """Seconds of expected waiting above which new tasks are refused (R12)."""
@@ -55,13 +58,6 @@ _SMOOTHING = 0.2
 
 class RowRefused(Exception):
     """The database does not take this one row (R9)."""
-
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    op: Op
-    answer: asyncio.Future[Answer]
-    taken: bool = False
 
 
 @dataclass(slots=True)
@@ -74,45 +70,6 @@ class JournalStatistics:
     batch_seconds: float = 0.0
 
 
-@dataclass(slots=True)
-class _Lanes:
-    """What waits, by kind, with its bounds."""
-
-    queues: dict[type[Op], deque[_Entry]] = field(default_factory=lambda: {kind: deque() for kind in ORDER})
-    rows: int = 0
-    bytes: int = 0
-
-    def put(self, entry: _Entry) -> None:
-        self.queues[type(entry.op)].append(entry)
-        self.rows += 1
-        self.bytes += entry.op.size
-
-    def drop(self, entry: _Entry) -> None:
-        self.queues[type(entry.op)].remove(entry)
-        self._forget(entry)
-
-    def take(self, rows: int, size: int) -> list[list[_Entry]]:
-        """Remove and return the next batch: at least one entry, else within both bounds."""
-        taken: list[list[_Entry]] = [[] for _ in ORDER]
-        for kind, entries in zip(ORDER, taken, strict=True):
-            queue = self.queues[kind]
-            while queue:
-                entry = queue[0]
-                if rows <= 0 or (entry.op.size > size and any(taken)):
-                    return taken
-                queue.popleft()
-                entry.taken = True
-                rows -= 1
-                size -= entry.op.size
-                self._forget(entry)
-                entries.append(entry)
-        return taken
-
-    def _forget(self, entry: _Entry) -> None:
-        self.rows -= 1
-        self.bytes -= entry.op.size
-
-
 class Journal:
     """All writes of the hot path of one process."""
 
@@ -120,8 +77,9 @@ class Journal:
         """Write through ``writer`` within the bounds of ``settings``."""
         self._writer = writer
         self._settings = settings
-        self._waiting = _Lanes()
-        self._unanswered: set[_Entry] = set()
+        self._waiting = Waiting()
+        self._callers: dict[Caller, list[Entry]] = {}
+        """Who waits, and for which rows."""
         self._arrived = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._closing = False
@@ -148,9 +106,8 @@ class Journal:
             await asyncio.wait([self._loop_task], timeout=self._settings.max_wait)
             self._loop_task.cancel()
             await asyncio.gather(self._loop_task, return_exceptions=True)
-        for entry in self._unanswered:
-            if not entry.answer.done():
-                entry.answer.set_exception(self._late(entry))
+        for entries in self._callers.values():
+            self._give_up(entries)
         await self._writer.close()
 
     @overload
@@ -164,6 +121,8 @@ class Journal:
     @overload
     async def execute(self, op: Expire, *, patient: bool = False) -> Expired | None: ...
     @overload
+    async def execute(self, op: Settle, *, patient: bool = False) -> Heirs: ...
+    @overload
     async def execute(self, op: Want, *, patient: bool = False) -> Claimed | None: ...
     @overload
     async def execute(self, op: Renew | Evict | Bill, *, patient: bool = False) -> bool | None: ...
@@ -175,37 +134,73 @@ class Journal:
         may not have been written, after ``max_wait`` seconds. Raises ``RowRefused`` when the database does
         not take the row.
         """
-        self._admit(op, patient=patient)
-        entry = _Entry(op, asyncio.get_running_loop().create_future())
-        self._waiting.put(entry)
-        self._unanswered.add(entry)
-        self._arrived.set()
-        try:
-            if patient:
-                return await entry.answer
-            async with asyncio.timeout(self._settings.max_wait):
-                return await entry.answer
-        except TimeoutError:
-            raise self._late(entry) from None
-        finally:
-            self._unanswered.discard(entry)
-            if not entry.taken:
-                self._waiting.drop(entry)
+        (answer,) = await self.execute_all((op,), patient=patient)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    def _admit(self, op: Op, *, patient: bool) -> None:
+    async def execute_all(self, ops: Sequence[Op], *, patient: bool = False) -> list[Answer | Exception]:
+        """Write many rows and return what became of each, in their order, after the last one's commit.
+
+        Each row fares as if it came by itself to ``execute``: what that would raise stands in its place. They need
+        not be in one transaction.
+        """
+        caller = Caller(len(ops))
+        entries = [self._brought(op, caller, place, patient=patient) for place, op in enumerate(ops)]
+        if not caller.left:
+            return caller.answers
+        self._callers[caller] = entries
+        self._arrived.set()
+        # A plain timer, since a timeout context costs more than the rest of this.
+        loop = asyncio.get_running_loop()
+        limit = None if patient else loop.call_later(self._settings.max_wait, self._give_up, entries)
+        try:
+            await caller.done
+        finally:
+            if limit is not None:
+                limit.cancel()
+            del self._callers[caller]
+            for entry in entries if caller.left else ():
+                self._withdraw(entry)
+        return caller.answers
+
+    def _brought(self, op: Op, caller: Caller, place: int, *, patient: bool) -> Entry:
+        """Let a row wait for its turn, or refuse it."""
+        entry = Entry(op, caller, place)
+        refusal = self._refusal(entry, patient=patient)
+        if refusal is None:
+            self._waiting.put(entry)
+        else:
+            entry.taken = True
+            entry.answer(refusal)
+        return entry
+
+    def _give_up(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if not entry.answered:
+                entry.answer(self._late(entry))
+                self._withdraw(entry)  # at once: what is said not to be written must not be
+
+    def _withdraw(self, entry: Entry) -> None:
+        if not entry.taken:
+            entry.taken = True
+            self._waiting.drop(entry)
+
+    def _refusal(self, entry: Entry, *, patient: bool) -> Unavailable | None:
         if self._closing:
             msg = "The server is shutting down. Try again; another one will answer."
-            raise Unavailable(msg)
-        if patient or not isinstance(op, Insert):
-            return
+            return Unavailable(msg)
+        if patient or not isinstance(entry.op, Insert):
+            return None
         waiting, bounds = self._waiting, self._settings
         batches = waiting.rows / bounds.batch_rows + waiting.bytes / bounds.batch_bytes
-        full = waiting.rows >= bounds.queue_rows or waiting.bytes + op.size > bounds.queue_bytes
+        full = waiting.rows >= bounds.queue_rows or waiting.bytes + entry.size > bounds.queue_bytes
         if full or batches * self._batch_seconds > BUSY_WAIT:
             msg = "The server has more to write than it can keep up with. Try again in a moment."
-            raise Unavailable(msg, retry_after=2)
+            return Unavailable(msg, retry_after=2)
+        return None
 
-    def _late(self, entry: _Entry) -> Unavailable:
+    def _late(self, entry: Entry) -> Unavailable:
         if not entry.taken:
             msg = "The database is away. Nothing was written; try again in a moment."
             return Unavailable(msg, retry_after=5)
@@ -222,10 +217,11 @@ class Journal:
             if self._closing:
                 return
 
-    async def _commit(self, entries: list[list[_Entry]]) -> None:
+    async def _commit(self, entries: list[list[Entry]], *, repeat: bool = False) -> None:
         started = time.perf_counter()
         try:
-            answers = await self._write(Batch.of([[entry.op for entry in kind] for kind in entries]))
+            batch = Batch.of([[entry.op for entry in kind] for kind in entries])
+            answers = await self._write(batch, repeat=repeat)
         except Exception as error:  # whatever a row does to the driver, the others go on
             if not isinstance(error, RowRejected):
                 log.exception("journal.write_failed")
@@ -238,12 +234,10 @@ class Journal:
         for kind, found in zip(entries, answers, strict=True):
             self.statistics.rows += len(kind)
             for entry, answer in zip(kind, found, strict=True):
-                if not entry.answer.done():
-                    entry.answer.set_result(answer)
+                entry.answer(answer)
 
-    async def _write(self, batch: Batch) -> Sequence[Sequence[Answer]]:
+    async def _write(self, batch: Batch, *, repeat: bool) -> Sequence[Sequence[Answer]]:
         """Repeat ``batch`` until its outcome is known (R8)."""
-        repeat = False
         failures = 0
         while True:
             try:
@@ -258,18 +252,19 @@ class Journal:
                 if self._connected or failures == 0:
                     log.warning("journal.connection_lost", error=str(error))
                 self._connected = False
-                repeat = True
             except Transient as error:
                 log.info("journal.repeat", error=str(error))
+            repeat = True
             failures += 1
 
-    async def _bisect(self, entries: list[list[_Entry]], error: Exception) -> None:
+    async def _bisect(self, entries: list[list[Entry]], error: Exception) -> None:
         """Find the row that spoils a batch, so that only its own caller fails (R9)."""
         flat = [entry for kind in entries for entry in kind]
         if len(flat) == 1:
-            if not flat[0].answer.done():
-                flat[0].answer.set_exception(RowRefused(str(error)))
+            flat[0].answer(RowRefused(str(error)))
             return
         middle = len(flat) // 2
         for half in (flat[:middle], flat[middle:]):
-            await self._commit([[entry for entry in half if type(entry.op) is kind] for kind in ORDER])
+            await self._commit(
+                [[entry for entry in half if type(entry.op) is kind] for kind in ORDER], repeat=True
+            )

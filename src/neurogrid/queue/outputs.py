@@ -17,6 +17,10 @@ class OutputStore:
         self._inline = inline
         self.most = most
 
+    def is_small(self, output: bytes) -> bool:
+        """Tell whether ``output`` may go into the task's row."""
+        return len(output) <= self._inline
+
     async def put_apart(self, task: str, attempt: int, output: str) -> bool:
         """Keep ``output`` if it is large; ``False`` if it may go into the task's row. Safe to repeat."""
         if len(output) <= self._inline:

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy.engine import URL
 
-from neurogrid.queue import eventdata, postgres_moves, statements
-from neurogrid.queue.ops import (
-    Answer,
-    Batch,
-    Cancel,
-    Canceled,
-    Claimed,
-    Duplicate,
-    Evict,
-    Finish,
-    Finished,
-    Insert,
-    Inserted,
-    Renew,
-    Requeue,
-    Requeued,
-    Want,
-)
+from neurogrid.queue import eventdata, postgres_heirs, postgres_inserts, postgres_moves, statements
+from neurogrid.queue.answers import Answer, Canceled, Claimed, Finished, Requeued
+from neurogrid.queue.ops import Batch, Cancel, Evict, Finish, Insert, Renew, Requeue, Want
 from neurogrid.queue.policy import Charge, Priority, Status
+from neurogrid.queue.postgres_heirs import ended, with_heirs
 from neurogrid.queue.writer import ConnectionLost, RowRejected, Transient
 
 SESSION = {
@@ -100,11 +88,11 @@ class PostgresWriter:
         if connection is None or connection.is_closed():
             msg = "not connected"
             raise ConnectionLost(msg)
+        joining = [op for op in batch.inserts if op.deterministic]
         try:
-            if sum(1 for rows in batch.lists() if rows) == 1 and not repeat:
-                return await self._run(connection, batch, repeat=False)  # one statement commits by itself
-            async with connection.transaction():
-                return await self._run(connection, batch, repeat=repeat)
+            if not joining:
+                return await self._commit(connection, batch, repeat=repeat)
+            return await self._commit_both(connection, batch, joining, repeat=repeat)
         except asyncpg.InterfaceError as error:
             if isinstance(error, ValueError):  # asyncpg's own DataError: a value no column takes
                 raise RowRejected(str(error)) from error
@@ -116,6 +104,26 @@ class PostgresWriter:
         except asyncpg.PostgresError as error:
             raise RowRejected(str(error)) from error
 
+    async def _commit(
+        self, connection: asyncpg.Connection[Any], batch: Batch, *, repeat: bool
+    ) -> Sequence[Sequence[Answer]]:
+        if sum(1 for rows in batch.lists() if rows) == 1 and not repeat:
+            return await self._run(connection, batch, repeat=False)  # one statement commits by itself
+        async with connection.transaction():
+            return await self._run(connection, batch, repeat=repeat)
+
+    async def _commit_both(
+        self, connection: asyncpg.Connection[Any], batch: Batch, joining: Sequence[Insert], *, repeat: bool
+    ) -> Sequence[Sequence[Answer]]:
+        """Commit tasks that may share an execution in a second transaction, which waits with nothing locked."""
+        alone = [op for op in batch.inserts if not op.deterministic]
+        others = replace(batch, inserts=alone)
+        *rest, inserted = await self._commit(connection, others, repeat=repeat)
+        async with connection.transaction():
+            joined = await postgres_inserts.join(connection, joining, repeat=repeat)
+        answers = dict(zip((op.id for op in (*alone, *joining)), (*inserted, *joined), strict=True))
+        return (*rest, [answers[op.id] for op in batch.inserts])
+
     async def _run(
         self, connection: asyncpg.Connection[Any], batch: Batch, *, repeat: bool
     ) -> Sequence[Sequence[Answer]]:
@@ -126,10 +134,11 @@ class PostgresWriter:
             await _evict(connection, batch.evicts),
             await _cancel(connection, batch.cancels, repeat=repeat),
             await postgres_moves.expire(connection, batch.expires, repeat=repeat),
+            await postgres_heirs.settle_all(connection, batch.settles),
             await postgres_moves.bill(connection, batch.bills),
             await postgres_moves.replay(connection, batch.replays, repeat=repeat),
             await _claim(connection, batch.wants, repeat=repeat),
-            await _insert(connection, batch.inserts, repeat=repeat),
+            await postgres_inserts.insert(connection, batch.inserts, repeat=repeat),
         )
 
 
@@ -167,13 +176,12 @@ async def _finish(
     if repeat:
         keys = _columns([(op.task, op.write_id) for op in ops])
         found += await connection.fetch(statements.FINISHED_BEFORE, *keys)
-    done = {row[0]: _finished(row) for row in found}
+    done = await with_heirs(connection, ended(found, _finished))
     return [done.get(op.write_id) for op in ops]
 
 
-def _finished(row: _Row) -> Finished:
-    _, task, owner, attempt, final_seq, status, node, started_at, finished_at = row
-    return Finished(task, owner, attempt, final_seq, Status(status), node, started_at, finished_at)
+def _finished(task: str, owner: str, attempt: int, final_seq: int, status: str, *rest: Any) -> Finished:
+    return Finished(task, owner, attempt, final_seq, Status(status), *rest)
 
 
 def _requeue_row(op: Requeue) -> tuple[Any, ...]:
@@ -195,13 +203,12 @@ async def _requeue(
     if repeat:
         keys = _columns([(op.task, op.write_id) for op in ops])
         found += await connection.fetch(statements.MOVED_BEFORE, *keys)
-    done = {row[0]: _requeued(row) for row in found}
+    done = await with_heirs(connection, ended(found, _requeued))
     return [done.get(op.write_id) for op in ops]
 
 
-def _requeued(row: _Row) -> Requeued:
-    _, task, owner, lane, attempt, status, at, data = row
-    return Requeued(task, owner, lane, attempt, Status(status), at, data)
+def _requeued(task: str, owner: str, lane: str, attempt: int, status: str, *rest: Any) -> Requeued:
+    return Requeued(task, owner, lane, attempt, Status(status), *rest)
 
 
 async def _evict(connection: asyncpg.Connection[Any], ops: Sequence[Evict]) -> list[Answer]:
@@ -219,14 +226,19 @@ async def _cancel(
         return []
     keys = _columns([(op.task, op.owner, op.write_id) for op in _sorted(ops, lambda op: op.task)])
     found = await connection.fetch(statements.CANCEL, *keys, eventdata.CANCELED)
-    done: dict[str, Answer] = {write_id: Canceled(*rest) for write_id, *rest in found}
+    over = ended(found, Canceled)
     if repeat:
         pairs = _columns([(op.task, op.write_id) for op in ops])
-        for row in await connection.fetch(statements.MOVED_BEFORE, *pairs):
-            write_id, task, owner, _, attempt, _, at, _ = row
-            # Who ran it is no longer known; reconciliation stops the node (R7).
-            done[write_id] = Canceled(task, owner, attempt, None, at)
+        over |= ended(await connection.fetch(statements.MOVED_BEFORE, *pairs), _canceled_before)
+    done = await with_heirs(connection, over)
     return [done.get(op.write_id) for op in ops]
+
+
+def _canceled_before(
+    task: str, owner: str, _: str, attempt: int, __: str, at: datetime, ___: str
+) -> Canceled:
+    # Who ran it is no longer known; reconciliation stops the node (R7).
+    return Canceled(task, owner, attempt, None, at)
 
 
 async def _claim(connection: asyncpg.Connection[Any], ops: Sequence[Want], *, repeat: bool) -> list[Answer]:
@@ -257,40 +269,3 @@ async def _claim_rows(connection: asyncpg.Connection[Any], ops: Sequence[Want], 
         lowest[op.lane] = tuple(map(min, op.floors, lowest.get(op.lane, op.floors)))
     floors = [(lane, priority, lowest[lane][priority]) for lane in lowest for priority in order]
     return list(await connection.fetch(statements.CLAIM, *_columns(rows), *_columns(floors)))
-
-
-def _insert_row(op: Insert) -> tuple[Any, ...]:
-    session = op.session
-    return (
-        op.id, op.owner, op.lane, op.model, op.model_version, op.priority, op.cost, op.weight,
-        op.present, op.input, op.parameters,
-        op.requires, op.metadata, op.input_hash, op.deterministic, op.on_disconnect, op.timeout_s,
-        op.deadline, op.max_attempts, session and session.id, session and session.gen,
-        session and session.node, op.write_id, op.once and op.once.key,
-        op.once and op.once.body_hash,
-    )  # fmt: skip
-
-
-async def _insert(
-    connection: asyncpg.Connection[Any], ops: Sequence[Insert], *, repeat: bool
-) -> list[Answer]:
-    if not ops:
-        return []
-    rows = [_insert_row(op) for op in _sorted(ops, lambda op: op.id)]
-    found = await connection.fetch(statements.INSERT, *_columns(rows))
-    if len(found) < len(ops) or repeat:
-        keys = _columns([(op.id, op.write_id) for op in ops])
-        found += await connection.fetch(statements.INSERTED_BEFORE, *keys)
-    done: dict[str, Answer] = {row[0]: Inserted(row[0], Status(row[1]), *row[2:]) for row in found}
-    if len(done) < len(ops):
-        done |= await _duplicates(connection, [op for op in ops if op.id not in done])
-    return [done[op.id] for op in ops]
-
-
-async def _duplicates(connection: asyncpg.Connection[Any], ops: Sequence[Insert]) -> dict[str, Answer]:
-    pairs = _columns([(op.owner, op.once and op.once.key) for op in ops])
-    known = {
-        (owner, key): Duplicate(task, body_hash)
-        for owner, key, task, body_hash in await connection.fetch(statements.KEYS, *pairs)
-    }
-    return {op.id: known[op.owner, op.once.key] for op in ops if op.once is not None}

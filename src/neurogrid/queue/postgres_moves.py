@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import asyncpg
 
 from neurogrid.queue import eventdata
-from neurogrid.queue.ops import Answer, Bill, Expire, Expired, Replay, Requeued
+from neurogrid.queue.answers import Answer, Expired, Requeued
+from neurogrid.queue.ops import Bill, Expire, Replay
 from neurogrid.queue.policy import Status
-from neurogrid.queue.statements import MOVED_BEFORE, STATUS, XID
+from neurogrid.queue.postgres_heirs import ended, with_heirs
+from neurogrid.queue.statements import ENDED, MOVED_BEFORE, STATUS, XID
 
 EXPIRE = f"""
 WITH d AS (
@@ -21,15 +24,15 @@ WITH d AS (
     ORDER BY t.id FOR UPDATE OF t
 ), upd AS (
     UPDATE tasks t SET
-        status = 'failed', attempt = t.attempt + 1, final_seq = 0, session_id = NULL, wait_reason = NULL,
+        status = 'failed', attempt = {ENDED}, final_seq = 0, session_id = NULL, wait_reason = NULL,
         run_at = NULL, error = $3, finished_at = clock_timestamp(), write_id = old.write_id
     FROM old WHERE t.id = old.id
-    RETURNING t.id, t.owner_id, t.attempt, old.session_id, t.finished_at, t.write_id
+    RETURNING t.id, t.owner_id, t.attempt, old.session_id, t.finished_at, t.write_id, t.followed
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
     SELECT id, attempt, 0, owner_id, {XID}, 'task.failed', finished_at, $4 FROM upd
 )
-SELECT write_id::text, id::text, owner_id::text, attempt, session_id::text, finished_at FROM upd
+SELECT write_id::text, followed, id::text, owner_id::text, attempt, session_id::text, finished_at FROM upd
 """
 
 BILL = f"""
@@ -66,7 +69,7 @@ WITH d AS (
 ), upd AS (
     UPDATE tasks t SET
         status = 'queued', attempt = t.attempt + 1, errors = 0, losses = 0, dead_letter = false,
-        output = NULL, output_apart = false, error = NULL, final_seq = NULL, leader_id = NULL,
+        output = NULL, output_apart = false, error = NULL, final_seq = NULL, leader_id = NULL, followed = false,
         prompt_tokens = 0, completion_tokens = 0, compute_seconds = 0, started_at = NULL,
         finished_at = NULL, deadline = CASE WHEN t.deadline > clock_timestamp() THEN t.deadline END,
         rank = ranked.rank, write_id = ranked.write_id
@@ -77,7 +80,7 @@ WITH d AS (
     SELECT id, attempt, 0, owner_id, {XID}, 'task.retrying', clock_timestamp(), $4 FROM upd
     RETURNING task_id, at, data
 )
-SELECT write_id::text, id::text, owner_id::text, lane, attempt, status, at, data
+SELECT write_id::text, false, id::text, owner_id::text, lane, attempt, status, at, data
 FROM upd JOIN ev ON task_id = id
 """
 
@@ -94,12 +97,16 @@ async def expire(connection: _Connection, ops: Sequence[Expire], *, repeat: bool
         return []
     keys = _columns([(op.task, op.write_id) for op in ops])
     found = await connection.fetch(EXPIRE, *keys, eventdata.DEADLINE_EXCEEDED, eventdata.EXPIRED)
-    done: dict[str, Answer] = {write_id: Expired(*rest) for write_id, *rest in found}
+    over = ended(found, Expired)
     if repeat:
-        for write_id, task, owner, _, attempt, _, at, _ in await connection.fetch(MOVED_BEFORE, *keys):
-            # Who ran it is no longer known; reconciliation stops the node (R7).
-            done[write_id] = Expired(task, owner, attempt, None, at)
+        over |= ended(await connection.fetch(MOVED_BEFORE, *keys), _expired_before)
+    done = await with_heirs(connection, over)
     return [done.get(op.write_id) for op in ops]
+
+
+def _expired_before(task: str, owner: str, _: str, attempt: int, __: str, at: datetime, ___: str) -> Expired:
+    # Who ran it is no longer known; reconciliation stops the node (R7).
+    return Expired(task, owner, attempt, None, at)
 
 
 async def bill(connection: _Connection, ops: Sequence[Bill]) -> list[Answer]:
@@ -124,6 +131,6 @@ async def replay(connection: _Connection, ops: Sequence[Replay], *, repeat: bool
         found += await connection.fetch(MOVED_BEFORE, *_columns([(op.task, op.write_id) for op in ops]))
     done: dict[str, Answer] = {
         write_id: Requeued(task, owner, lane, attempt, Status(status), at, data)
-        for write_id, task, owner, lane, attempt, status, at, data in found
+        for write_id, _, task, owner, lane, attempt, status, at, data in found
     }
     return [done.get(op.write_id) for op in ops]

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from sqlalchemy import select, update
 
 from neurogrid.core.db import Database
-from neurogrid.core.ids import now
 from neurogrid.queue.ops import SessionRef
 from neurogrid.queue.tables import NodeSession, Task
 
@@ -31,7 +30,7 @@ class Sessions:
 
     async def present(self, nodes: Sequence[str]) -> set[str]:
         """Return those of ``nodes`` that have a current lease or still hold a task."""
-        present = (NodeSession.lease_until > now()) | _HOLDS
+        present = (NodeSession.lease_until > self._database.clock()) | _HOLDS
         rows = await self._database.all(
             select(NodeSession.node_id).where(NodeSession.node_id.in_(nodes), present).distinct()
         )

@@ -15,23 +15,8 @@ from neurogrid.core.db import SQLITE_PRAGMAS, from_sqlite_time, to_sqlite_time
 from neurogrid.core.ids import now
 from neurogrid.queue import eventdata
 from neurogrid.queue import sqlite_statements as sql
-from neurogrid.queue.ops import (
-    Answer,
-    Batch,
-    Cancel,
-    Canceled,
-    Claimed,
-    Duplicate,
-    Evict,
-    Finish,
-    Finished,
-    Insert,
-    Inserted,
-    Renew,
-    Requeue,
-    Requeued,
-    Want,
-)
+from neurogrid.queue.answers import Answer, Canceled, Claimed, Duplicate, Finished, Inserted, Requeued
+from neurogrid.queue.ops import Batch, Cancel, Evict, Finish, Insert, Renew, Requeue, Want
 from neurogrid.queue.policy import Charge, Status
 from neurogrid.queue.sqlite_moves import Moves
 from neurogrid.queue.writer import ConnectionLost, RowRejected, Transient
@@ -138,6 +123,7 @@ class _Transaction(Moves):
             [self._evict(op) for op in batch.evicts],
             [self._cancel(op) for op in batch.cancels],
             [self._expire(op) for op in batch.expires],
+            [self._settle(op.leader, followed=True) for op in batch.settles],
             [self._bill(op) for op in batch.bills],
             [self._replay(op) for op in batch.replays],
             [self._claim(op) for op in batch.wants],
@@ -164,11 +150,12 @@ class _Transaction(Moves):
         )  # fmt: skip
         if row is None:
             return None
-        owner, node, started_at = row
+        owner, node, started_at, followed = row
         data = eventdata.finished(op)
         self._event(op.task, op.attempt, op.final_seq, owner, f"task.{op.status.value}", data)
         started = from_sqlite_time(started_at)
-        return Finished(op.task, owner, op.attempt, op.final_seq, op.status, node, started, self._now)
+        heirs = self._settle(op.task, followed=followed)
+        return Finished(op.task, owner, op.attempt, op.final_seq, op.status, node, started, self._now, heirs)
 
     def _requeue(self, op: Requeue) -> Answer:
         session = op.session
@@ -180,11 +167,12 @@ class _Transaction(Moves):
         )  # fmt: skip
         if row is None:
             return None
-        owner, lane, attempt = row
+        owner, lane, attempt, followed = row
         data = eventdata.requeued(op)
         type_ = "task.failed" if op.status is Status.FAILED else "task.retrying"
         self._event(op.task, attempt, 0, owner, type_, data)
-        return Requeued(op.task, owner, lane, attempt, op.status, self._now, data)
+        heirs = self._settle(op.task, followed=followed and op.status is Status.FAILED)
+        return Requeued(op.task, owner, lane, attempt, op.status, self._now, data, heirs)
 
     def _evict(self, op: Evict) -> Answer:
         return self._execute(sql.EVICT, (op.session.id, op.session.gen, self._at)).rowcount == 1 or None
@@ -193,15 +181,15 @@ class _Transaction(Moves):
         before = self._one(sql.CANCELABLE, op.task, op.owner)
         if before is None:
             return None
-        owner, attempt = self._execute(sql.CANCEL, (op.task, self._at, op.write_id)).fetchone()
+        ((owner, attempt, followed),) = self._execute(sql.CANCEL, (op.task, self._at, op.write_id)).fetchall()
         self._event(op.task, attempt, 0, owner, "task.canceled", eventdata.CANCELED)
-        return Canceled(op.task, owner, attempt, before[0], self._now)
+        heirs = self._settle(op.task, followed=followed)
+        return Canceled(op.task, owner, attempt, before[0], self._now, heirs)
 
     def _claim(self, op: Want) -> Answer:
         session = op.session
-        row = self._one(
-            sql.CLAIM, op.lane, session.id, session.node, self._at, op.write_id, session.gen, op.aged
-        )
+        claim = sql.CLAIM_AGED if op.aged else sql.CLAIM
+        row = self._one(claim, op.lane, session.id, session.node, self._at, op.write_id, session.gen)
         if row is None:
             return None
         task, owner, lane, model, attempt, errors, losses, max_attempts, input_, parameters, timeout_s, \
@@ -218,14 +206,21 @@ class _Transaction(Moves):
             new = (op.owner, op.once.key, op.once.body_hash, op.id, expires, self._at)
             if self._one(sql.KEY, *new) is None:
                 return Duplicate(*self._execute(sql.KNOWN_KEY, (op.owner, op.once.key)).fetchone())
-        session = op.session
-        fast = session is not None and bool(
-            self._one(sql.FAST, op.lane, session.id, session.gen, self._at)[0]  # type: ignore[index]
-        )
-        status = Status.RUNNING if fast else Status.QUEUED
-        holder = session if fast else None
         last = self._one(sql.LAST, op.owner, op.lane, op.priority)
-        rank = max(op.present, (last and last[0]) or 0.0) + op.cost / op.weight
+        rank = max(op.present, (last and last[0]) or 0.0)
+        leader = self._lead(op, rank + op.cost / op.weight) if op.deterministic else None
+        session = op.session
+        fast = (
+            session is not None
+            and leader is None
+            and bool(
+                self._one(sql.FAST, op.lane, session.id, session.gen, self._at)[0]  # type: ignore[index]
+            )
+        )
+        status = Status.WAITING if leader else Status.RUNNING if fast else Status.QUEUED
+        holder = session if fast else None
+        if leader is None:  # followers take no place in the order of service, and are charged nothing
+            rank += op.cost / op.weight
         self._execute(
             sql.INSERT,
             (
@@ -233,13 +228,22 @@ class _Transaction(Moves):
                 rank, op.cost, op.weight, op.input, op.parameters, op.requires, op.metadata,
                 op.input_hash, op.deterministic, op.on_disconnect, op.timeout_s,
                 op.deadline and to_sqlite_time(op.deadline), op.max_attempts, holder and holder.id,
-                holder and holder.node, op.write_id, self._at, holder and self._at,
+                holder and holder.node, op.write_id, leader and "leader", leader, self._at,
+                holder and self._at,
             ),
         )  # fmt: skip
         self._event(op.id, 0, 1, op.owner, "task.queued", eventdata.queued(op))
         if holder is not None:
             self._event(op.id, 1, 1, op.owner, "task.running", eventdata.running(1, holder.node))
         return Inserted(op.id, status, self._now, rank)
+
+    def _lead(self, op: Insert, rank: float) -> str | None:
+        """Return the live task whose execution ``op`` is to share, served where the better-placed of both would be."""
+        leader = self._one(sql.LEADER, op.owner, op.input_hash)
+        if leader is None:
+            return None
+        self._execute(sql.LIFT, (leader[0], op.priority, rank))
+        return str(leader[0])
 
     def _one(self, statement: str, *parameters: Any) -> tuple[Any, ...] | None:
         # RETURNING needs every row fetched before the statement counts as finished.

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from datetime import datetime
-from typing import Any
-
 from neurogrid.queue import eventdata
-from neurogrid.queue.ops import Answer, Bill, Expire, Expired, Replay, Requeued
+from neurogrid.queue.answers import Answer, Expired, Requeued
+from neurogrid.queue.ops import Bill, Expire, Replay
 from neurogrid.queue.policy import Status
+from neurogrid.queue.sqlite_heirs import Inheritance
+from neurogrid.queue.sqlite_statements import ENDED
 
 OVERDUE = """
-SELECT owner_id, attempt + 1, session_id FROM tasks
+SELECT session_id FROM tasks
 WHERE id = ?1 AND status IN ('queued', 'waiting', 'running') AND deadline <= ?2
 """
-EXPIRE = """
-UPDATE tasks SET status = 'failed', attempt = attempt + 1, final_seq = 0, session_id = NULL,
+EXPIRE = f"""
+UPDATE tasks SET status = 'failed', attempt = {ENDED}, final_seq = 0, session_id = NULL,
     wait_reason = NULL, run_at = NULL, error = ?2, finished_at = ?3, write_id = ?4
-WHERE id = ?1
+WHERE id = ?1 RETURNING owner_id, attempt, followed
 """
 BILL = """
 UPDATE tasks SET prompt_tokens = ?3, completion_tokens = ?4, compute_seconds = ?5
@@ -28,7 +27,8 @@ RETURNING id
 # Ranked as if it were submitted now (R16, R17). A deadline that has passed was that of the former life.
 REPLAY = """
 UPDATE tasks SET status = 'queued', attempt = attempt + 1, errors = 0, losses = 0, dead_letter = false,
-    output = NULL, output_apart = false, error = NULL, final_seq = NULL, leader_id = NULL, prompt_tokens = 0,
+    output = NULL, output_apart = false, error = NULL, final_seq = NULL, leader_id = NULL,
+    followed = false, prompt_tokens = 0,
     completion_tokens = 0, compute_seconds = 0, started_at = NULL, finished_at = NULL,
     deadline = CASE WHEN deadline > ?3 THEN deadline END, write_id = ?4,
     rank = cost / weight + max(
@@ -41,28 +41,19 @@ RETURNING lane, attempt
 """
 
 
-class Moves(ABC):
+class Moves(Inheritance):
     """The part of a transaction that carries out ``Expire``, ``Bill`` and ``Replay``."""
-
-    _now: datetime
-    _at: str
-
-    @abstractmethod
-    def _one(self, statement: str, *parameters: Any) -> tuple[Any, ...] | None:
-        """Execute a statement and return its first row."""
-
-    @abstractmethod
-    def _event(self, task: str, attempt: int, seq: int, owner: str, type: str, data: str) -> None:
-        """Write a state event."""
 
     def _expire(self, op: Expire) -> Answer:
         overdue = self._one(OVERDUE, op.task, self._at)
         if overdue is None:
             return None
-        owner, attempt, session = overdue
-        self._one(EXPIRE, op.task, eventdata.DEADLINE_EXCEEDED, self._at, op.write_id)
+        ((owner, attempt, followed),) = self._execute(
+            EXPIRE, (op.task, eventdata.DEADLINE_EXCEEDED, self._at, op.write_id)
+        )
         self._event(op.task, attempt, 0, owner, "task.failed", eventdata.EXPIRED)
-        return Expired(op.task, owner, attempt, session, self._now)
+        heirs = self._settle(op.task, followed=followed)
+        return Expired(op.task, owner, attempt, overdue[0], self._now, heirs)
 
     def _bill(self, op: Bill) -> Answer:
         usage = op.usage

@@ -11,7 +11,7 @@ UPDATE tasks SET status = ?, final_seq = ?, output = ?, output_apart = ?, error 
     dead_letter = ?, prompt_tokens = ?, completion_tokens = ?, compute_seconds = ?, session_id = NULL,
     write_id = ?, finished_at = ?
 WHERE id = ? AND attempt = ? AND status = 'running'
-RETURNING owner_id, node, started_at
+RETURNING owner_id, node, started_at, followed
 """
 REQUEUE = """
 UPDATE tasks SET status = ?1, attempt = attempt + 1, errors = errors + ?2, losses = losses + ?3,
@@ -27,31 +27,39 @@ WHERE id = ?8 AND attempt = ?9 AND status = 'running' AND CASE ?12
         SELECT 1 FROM node_sessions WHERE id = ?10 AND gen = ?11 AND lease_until < ?6)
     WHEN 'orphaned' THEN NOT EXISTS (SELECT 1 FROM node_sessions WHERE id = session_id)
     ELSE true END
-RETURNING owner_id, lane, attempt
+RETURNING owner_id, lane, attempt, followed
 """
 EVICT = """
 DELETE FROM node_sessions WHERE id = ?1 AND gen = ?2 AND lease_until < ?3
     AND NOT EXISTS (SELECT 1 FROM tasks WHERE status = 'running' AND session_id = ?1)
 """
-CANCEL = """
-UPDATE tasks SET status = 'canceled', attempt = attempt + 1, final_seq = 0, session_id = NULL,
+# The attempt that a task's end from outside opens. Whoever watches a follower has seen its leader's (R20).
+ENDED = (
+    """max(tasks.attempt, coalesce((SELECT l.attempt FROM tasks l WHERE l.id = tasks.leader_id), 0)) + 1"""
+)
+CANCEL = f"""
+UPDATE tasks SET status = 'canceled', attempt = {ENDED}, final_seq = 0, session_id = NULL,
     wait_reason = NULL, run_at = NULL, finished_at = ?2, write_id = ?3
-WHERE id = ?1 RETURNING owner_id, attempt
+WHERE id = ?1 RETURNING owner_id, attempt, followed
 """
 CANCELABLE = """
 SELECT session_id FROM tasks
 WHERE id = ?1 AND (?2 IS NULL OR owner_id = ?2) AND status IN ('queued', 'waiting', 'running')
 """
-CLAIM = """
+# The index gives the order; an order that it does not have would sort the whole queue for every claim.
+_CLAIM = """
 UPDATE tasks SET status = 'running', session_id = ?2, node = ?3, wait_reason = NULL, started_at = ?4,
     write_id = ?5
-WHERE id = (
-    SELECT id FROM tasks WHERE status = 'queued' AND lane = ?1
-    ORDER BY CASE WHEN ?7 THEN -class ELSE class END, rank, id LIMIT 1)
+WHERE id = (SELECT id FROM tasks WHERE status = 'queued' AND lane = ?1 {first} LIMIT 1)
     AND EXISTS (SELECT 1 FROM node_sessions WHERE id = ?2 AND gen = ?6 AND lease_until > ?4)
 RETURNING id, owner_id, lane, model, attempt, errors, losses, max_attempts, input, parameters, timeout_s,
     deadline, started_at, session_id, class, rank, cost, weight
 """
+CLAIM = _CLAIM.format(first="ORDER BY class, rank, id")
+CLAIM_AGED = _CLAIM.format(
+    first="""AND class = (SELECT max(class) FROM tasks WHERE status = 'queued' AND lane = ?1)
+    ORDER BY rank, id"""
+)
 LAST = """
 SELECT max(
     coalesce((SELECT max(rank) FROM tasks
@@ -61,6 +69,19 @@ SELECT max(
 FAST = """
 SELECT NOT EXISTS (SELECT 1 FROM tasks WHERE status = 'queued' AND lane = ?1)
     AND EXISTS (SELECT 1 FROM node_sessions WHERE id = ?2 AND gen = ?3 AND lease_until > ?4)
+"""
+# One that waits for its own time or for other tasks is no leader: it may be long in coming.
+LEADER = """
+SELECT id FROM tasks
+WHERE owner_id = ?1 AND input_hash = ?2 AND deterministic AND leader_id IS NULL
+    AND status IN ('queued', 'waiting', 'running') AND (status <> 'waiting' OR wait_reason = 'backoff')
+ORDER BY id LIMIT 1
+"""
+LIFT = """
+UPDATE tasks SET followed = true,
+    class = CASE WHEN status <> 'running' AND (?2, ?3) < (class, rank) THEN ?2 ELSE class END,
+    rank = CASE WHEN status <> 'running' AND (?2, ?3) < (class, rank) THEN ?3 ELSE rank END
+WHERE id = ?1
 """
 KEY = """
 INSERT INTO idempotency_keys (owner_id, key, body_hash, task_id, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -74,7 +95,7 @@ INSERT = """
 INSERT INTO tasks (
     id, owner_id, status, lane, model, model_version, class, rank, cost, weight, input, parameters, requires,
     metadata, input_hash, deterministic, cached, on_disconnect, timeout_s, deadline, max_attempts, attempt,
-    errors, losses, dead_letter, session_id, node, write_id, output_apart, prompt_tokens, completion_tokens,
-    compute_seconds, created_at, started_at)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,1,0,0,0,?,?,?,0,0,0,0,?,?)
+    errors, losses, dead_letter, session_id, node, write_id, wait_reason, leader_id, followed, output_apart,
+    prompt_tokens, completion_tokens, compute_seconds, created_at, started_at)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,1,0,0,0,?,?,?,?,?,0,0,0,0,0,?,?)
 """

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 XID = "pg_current_xact_id()::text::bigint"
 RUNNING = """'{"status":"running","attempt":' || attempt || ',"node":' || to_json(node)::text || '}'"""
-RUNNING_AT_ONCE = """'{"status":"running","attempt":1,"node":' || to_json(ins.node)::text || '}'"""
-
-# Made of the row, since a join with what was sent would be a nested loop over the square of the batch.
-QUEUED = """'{"status":"queued","model":' || to_json(ins.model)::text || ',"priority":"'
-               || (ARRAY['high', 'normal', 'low'])[ins.class + 1] || '"}'"""
 
 # The status in a form that the planner does not recognize: where it does, it walks the partial index of all
 # running (or live) tasks on a young table, for every batch, instead of going by key (R11, R13).
 STATUS = "(t.status || '')"
+
+# The attempt that a task's end from outside opens. Whoever watches a follower has seen its leader's (R20).
+ENDED = "greatest(t.attempt, (SELECT l.attempt FROM tasks l WHERE l.id = t.leader_id)) + 1"
 
 RENEW = """
 UPDATE node_sessions s SET lease_until = clock_timestamp() + d.lease * interval '1 second'
@@ -42,12 +40,13 @@ WITH d AS (
         finished_at = clock_timestamp()
     FROM d WHERE t.id = d.id AND {FENCE}
     RETURNING t.id, t.owner_id, d.attempt, t.final_seq, t.status, t.node, t.started_at, t.finished_at,
-        t.write_id, d.data
+        t.write_id, d.data, t.followed
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
     SELECT id, attempt, final_seq, owner_id, {XID}, 'task.' || status, finished_at, data FROM upd
 )
-SELECT write_id::text, id::text, owner_id::text, attempt, final_seq, status, node, started_at, finished_at
+SELECT write_id::text, followed, id::text, owner_id::text, attempt, final_seq, status, node, started_at,
+    finished_at
 FROM upd
 """
 UNFENCED_FINISH = FINISH.replace(FENCE, "true")
@@ -80,7 +79,7 @@ WITH d AS (
                 WHERE s.id = d.session_id AND s.gen = d.gen AND s.lease_until < clock_timestamp())
             WHEN 'orphaned' THEN NOT EXISTS (SELECT 1 FROM node_sessions s WHERE s.id = t.session_id)
             ELSE true END
-    RETURNING t.id, t.owner_id, t.lane, t.attempt, t.status, t.write_id, d.data
+    RETURNING t.id, t.owner_id, t.lane, t.attempt, t.status, t.write_id, d.data, t.followed
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
     SELECT id, attempt, 0, owner_id, {XID},
@@ -88,7 +87,7 @@ WITH d AS (
     FROM upd
     RETURNING task_id, at
 )
-SELECT write_id::text, id::text, owner_id::text, lane, attempt, status, at, data
+SELECT write_id::text, followed AND status = 'failed', id::text, owner_id::text, lane, attempt, status, at, data
 FROM upd JOIN ev ON task_id = id
 """
 
@@ -108,15 +107,15 @@ WITH d AS (
     ORDER BY t.id FOR UPDATE OF t
 ), upd AS (
     UPDATE tasks t SET
-        status = 'canceled', attempt = t.attempt + 1, final_seq = 0, session_id = NULL, wait_reason = NULL,
+        status = 'canceled', attempt = {ENDED}, final_seq = 0, session_id = NULL, wait_reason = NULL,
         run_at = NULL, finished_at = clock_timestamp(), write_id = old.write_id
     FROM old WHERE t.id = old.id
-    RETURNING t.id, t.owner_id, t.attempt, old.session_id, t.finished_at, t.write_id
+    RETURNING t.id, t.owner_id, t.attempt, old.session_id, t.finished_at, t.write_id, t.followed
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
     SELECT id, attempt, 0, owner_id, {XID}, 'task.canceled', finished_at, $4 FROM upd
 )
-SELECT write_id::text, id::text, owner_id::text, attempt, session_id::text, finished_at FROM upd
+SELECT write_id::text, followed, id::text, owner_id::text, attempt, session_id::text, finished_at FROM upd
 """
 
 _CLAIMED = """id::text, owner_id::text, lane, model, attempt, errors, losses, max_attempts, input, parameters,
@@ -170,85 +169,14 @@ FROM tasks JOIN unnest($1::uuid[], $2::uuid[]) AS d(session_id, write_id) USING 
 WHERE status = 'running'
 """
 
-INSERT_COLUMNS = (
-    ("id", "uuid"), ("owner_id", "uuid"), ("lane", "text"), ("model", "text"), ("model_version", "text"),
-    ("class", "int2"), ("cost", "float8"), ("weight", "float8"), ("present", "float8"), ("input", "text"), ("parameters", "text"), ("requires", "text"),
-    ("metadata", "text"), ("input_hash", "text"), ("deterministic", "bool"), ("on_disconnect", "text"),
-    ("timeout_s", "float8"), ("deadline", "timestamptz"), ("max_attempts", "int2"),
-    ("session_id", "uuid"), ("gen", "int"), ("node", "text"), ("write_id", "uuid"), ("key", "text"),
-    ("body_hash", "text"),
-)  # fmt: skip
-_ARRAYS = ", ".join(f"${i}::{type_}[]" for i, (_, type_) in enumerate(INSERT_COLUMNS, 1))
-_NAMES = ", ".join(name for name, _ in INSERT_COLUMNS)
-
-INSERT = f"""
-WITH d AS (
-    SELECT u.*, clock_timestamp() AS at, u.session_id IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM tasks q WHERE q.status = 'queued' AND q.lane = u.lane)
-        AND EXISTS (SELECT 1 FROM node_sessions s
-            WHERE s.id = u.session_id AND s.gen = u.gen AND s.lease_until > clock_timestamp()) AS fast,
-        sum(u.cost / u.weight) OVER (PARTITION BY u.owner_id, u.lane, u.class ORDER BY u.id) AS share
-    FROM unnest({_ARRAYS}) AS u({_NAMES})
-), last AS MATERIALIZED (
-    -- The gateway's own clock may be behind, after a start or a sleep; below the floors nobody looks (R16).
-    SELECT o.owner_id, o.lane, o.class, greatest(o.present, (
-        SELECT c.rank FROM lane_clock c WHERE c.lane = o.lane AND c.class = o.class), (
-        SELECT max(t.rank) FROM tasks t
-        WHERE t.owner_id = o.owner_id AND t.lane = o.lane AND t.class = o.class
-            AND t.status IN ('queued', 'waiting', 'running'))) AS rank
-    FROM (SELECT owner_id, lane, class, max(present) AS present FROM d GROUP BY owner_id, lane, class) o
-), keys AS (
-    INSERT INTO idempotency_keys AS k (owner_id, key, body_hash, task_id, expires_at)
-    SELECT owner_id, key, body_hash, id, at + interval '24 hours' FROM d
-    WHERE key IS NOT NULL ORDER BY owner_id, key
-    ON CONFLICT (owner_id, key) DO UPDATE SET
-        body_hash = excluded.body_hash, task_id = excluded.task_id, expires_at = excluded.expires_at
-    WHERE k.expires_at < clock_timestamp()
-    RETURNING task_id
-), ins AS (
-    INSERT INTO tasks (
-        id, owner_id, status, lane, model, model_version, class, rank, cost, weight, input, parameters,
-        requires, metadata, input_hash, deterministic, cached, on_disconnect, timeout_s, deadline, max_attempts,
-        attempt, errors, losses, dead_letter, session_id, node, write_id, output_apart, prompt_tokens,
-        completion_tokens, compute_seconds, created_at, started_at)
-    SELECT id, owner_id, CASE WHEN fast THEN 'running' ELSE 'queued' END, lane, model, model_version, class,
-        last.rank + share, cost, weight, input, parameters, requires, metadata, input_hash, deterministic,
-        false, on_disconnect, timeout_s, deadline, max_attempts, 1, 0, 0, false,
-        CASE WHEN fast THEN session_id END, CASE WHEN fast THEN node END, write_id, false, 0, 0, 0, at,
-        CASE WHEN fast THEN at END
-    FROM d JOIN last USING (owner_id, lane, class)
-    WHERE key IS NULL OR id IN (SELECT task_id FROM keys)
-    ON CONFLICT (id) DO NOTHING
-    RETURNING id, owner_id, status, created_at, node, rank, model, class
-), ev AS (
-    INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
-    SELECT ins.id, e.attempt, 1, ins.owner_id, {XID}, e.type, ins.created_at,
-           CASE e.attempt WHEN 0 THEN {QUEUED} ELSE {RUNNING_AT_ONCE} END
-    FROM ins CROSS JOIN (VALUES (0, 'task.queued'), (1, 'task.running')) AS e(attempt, type)
-    WHERE e.attempt = 0 OR ins.status = 'running'
-)
-SELECT id::text, status, created_at, rank FROM ins
-"""
-
-INSERTED_BEFORE = """
-SELECT id::text,
-       CASE WHEN status = 'running' AND write_id = w THEN 'running' ELSE 'queued' END AS status,
-       created_at, rank
-FROM tasks JOIN unnest($1::uuid[], $2::uuid[]) AS d(i, w) ON id = i
-"""
-
-KEYS = """
-SELECT owner_id::text, key, task_id::text, body_hash
-FROM idempotency_keys JOIN unnest($1::uuid[], $2::text[]) AS d(o, k) ON owner_id = o AND key = k
-"""
-
 FINISHED_BEFORE = """
-SELECT write_id::text, id::text, owner_id::text, attempt, final_seq, status, node, started_at, finished_at
+SELECT write_id::text, followed, id::text, owner_id::text, attempt, final_seq, status, node, started_at, finished_at
 FROM tasks JOIN unnest($1::uuid[], $2::uuid[]) AS d(i, w) ON id = i AND write_id = w
 """
 
 MOVED_BEFORE = """
-SELECT t.write_id::text, t.id::text, t.owner_id::text, t.lane, t.attempt, t.status, e.at, e.data
+SELECT t.write_id::text, t.followed AND t.final_seq IS NOT NULL, t.id::text, t.owner_id::text, t.lane, t.attempt,
+    t.status, e.at, e.data
 FROM unnest($1::uuid[], $2::uuid[]) AS d(i, w)
 JOIN tasks t ON t.id = i AND t.write_id = w
 JOIN task_events e ON e.task_id = t.id AND e.attempt = t.attempt AND e.seq = 0

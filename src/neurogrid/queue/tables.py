@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, SmallInteger, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, SmallInteger, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from neurogrid.core.db import Base, Id, UtcDateTime
@@ -19,6 +19,8 @@ RUNNING = text("status = 'running'")
 LIVE = text("status IN ('queued', 'waiting', 'running')")
 LIMITED = text("status IN ('queued', 'waiting', 'running') AND deadline IS NOT NULL")
 DEAD = text("dead_letter")
+LEADING = text("deterministic AND leader_id IS NULL AND status IN ('queued', 'waiting', 'running')")
+FOLLOWING = text("leader_id IS NOT NULL")
 # Rows are updated twice in their life; room on the page keeps those updates local (R13).
 TASK_STORAGE = {
     "fillfactor": "70",
@@ -32,6 +34,8 @@ class Task(Base):
 
     ``class`` is 0 high, 1 normal, 2 low; the order of service is ``(class, rank, id)``. ``final_seq`` is the
     sequence number of the final event; a large output lies in ``task_outputs`` (``output_apart``).
+    ``leader_id`` is the identical task whose execution this one shares, and whose large output it has;
+    ``followed`` says that there may be such tasks (R20).
     """
 
     __tablename__ = "tasks"
@@ -67,6 +71,7 @@ class Task(Base):
     wait_reason: Mapped[str | None] = mapped_column(Text)
     run_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     leader_id: Mapped[str | None] = mapped_column(Id)
+    followed: Mapped[bool] = mapped_column(server_default=false())
     workflow_id: Mapped[str | None] = mapped_column(Id)
     batch_id: Mapped[str | None] = mapped_column(Id)
     final_seq: Mapped[int | None]
@@ -91,6 +96,8 @@ class Task(Base):
         Index("ix_tasks_live", "owner_id", "lane", "class", "rank", postgresql_where=LIVE, sqlite_where=LIVE),
         Index("ix_tasks_owner", "owner_id", "id"),
         Index("ix_tasks_deadline", "deadline", postgresql_where=LIMITED, sqlite_where=LIMITED),
+        Index("ix_tasks_same", "owner_id", "input_hash", postgresql_where=LEADING, sqlite_where=LEADING),
+        Index("ix_tasks_followers", "leader_id", postgresql_where=FOLLOWING, sqlite_where=FOLLOWING),
         Index("ix_tasks_dead", "owner_id", "id", postgresql_where=DEAD, sqlite_where=DEAD),
         {"postgresql_with": TASK_STORAGE},
     )

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, case, func, or_, select, update
+from sqlalchemy import case, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
 
-from neurogrid.core.db import Database, UtcDateTime
-from neurogrid.core.ids import new_id, now
+from neurogrid.core.db import Database
+from neurogrid.core.ids import new_id
 from neurogrid.queue.ops import Guard, Requeue, SessionRef
 from neurogrid.queue.policy import Charge, Charges, RetryPolicy
 from neurogrid.queue.tables import Lane, LaneClock, NodeSession, Task
@@ -59,12 +60,6 @@ class Upkeep:
         self._lease = lease
         self._policy = policy
 
-    def _clock(self, seconds: float = 0.0) -> ColumnElement[Any]:
-        """The database's own clock, plus ``seconds``; on SQLite it is this process' clock (R2)."""
-        if self._database.sqlite:
-            return bindparam(None, now() + timedelta(seconds=seconds), type_=UtcDateTime, unique=True)
-        return func.clock_timestamp() + timedelta(seconds=seconds)
-
     async def attach(self, node_id: str, node: str, session: str | None, *, embedded: bool) -> SessionRef:
         """Give the node a session: the one it held, one generation later, if it still exists (R3)."""
         async with self._database.transaction() as transaction:
@@ -73,7 +68,9 @@ class Upkeep:
                     update(NodeSession)
                     .where(NodeSession.id == session, NodeSession.node_id == node_id)
                     .values(
-                        gen=NodeSession.gen + 1, gateway=self._gateway, lease_until=self._clock(self._lease)
+                        gen=NodeSession.gen + 1,
+                        gateway=self._gateway,
+                        lease_until=self._database.clock(self._lease),
                     )
                     .returning(NodeSession.gen)
                 )
@@ -89,7 +86,7 @@ class Upkeep:
                     gateway=self._gateway,
                     gen=fresh.gen,
                     embedded=embedded,
-                    lease_until=self._clock(self._lease),
+                    lease_until=self._database.clock(self._lease),
                 )
             )
             return fresh
@@ -101,7 +98,7 @@ class Upkeep:
         """
         async with self._database.transaction() as transaction:
             await transaction.execute(
-                update(NodeSession).where(NodeSession.embedded).values(lease_until=self._clock(-1))
+                update(NodeSession).where(NodeSession.embedded).values(lease_until=self._database.clock(-1))
             )
 
     async def held(self, sessions: Sequence[str]) -> list[Held]:
@@ -123,7 +120,7 @@ class Upkeep:
         """
         statement = (
             select(NodeSession.id, NodeSession.gen)
-            .where(NodeSession.lease_until < self._clock())
+            .where(NodeSession.lease_until < self._database.clock())
             .limit(SWEEP_LIMIT)
         )
         if embedded:
@@ -139,6 +136,19 @@ class Upkeep:
         where = (Task.status == "running") & or_(Task.session_id.is_(None), ~exists)
         rows = await self._database.all(_HELD.where(where).limit(SWEEP_LIMIT))
         return [self.lost(_held(row), Guard.ORPHANED, None) for row in rows]
+
+    async def unsettled(self) -> list[str]:
+        """Return tasks that are over and yet have followers that wait for them (R20)."""
+        follower = aliased(Task)
+        waits = (follower.status == "waiting") & follower.leader_id.is_not(None)
+        rows = await self._database.all(
+            select(Task.id)
+            .distinct()
+            .join(follower, follower.leader_id == Task.id)
+            .where(waits, Task.status.in_(("completed", "failed", "canceled")))
+            .limit(SWEEP_LIMIT)
+        )
+        return [row["id"] for row in rows]
 
     def lost(self, task: Held, guard: Guard, session: SessionRef | None) -> Requeue:
         """Return the move of a task whose node is lost."""
@@ -156,7 +166,7 @@ class Upkeep:
 
     async def promote(self) -> list[str]:
         """Make waiting tasks claimable whose time has come; return their lanes."""
-        due = select(Task.id).where(Task.status == "waiting", Task.run_at <= self._clock())
+        due = select(Task.id).where(Task.status == "waiting", Task.run_at <= self._database.clock())
         if await self._database.first(due.limit(1)) is None:
             return []
         clock = (
@@ -203,7 +213,7 @@ class Upkeep:
     async def overdue(self) -> list[str]:
         """Return unfinished tasks whose deadline has passed."""
         live = Task.status.in_(("queued", "waiting", "running"))
-        late = select(Task.id).where(live, Task.deadline <= self._clock()).order_by(Task.deadline)
+        late = select(Task.id).where(live, Task.deadline <= self._database.clock()).order_by(Task.deadline)
         return [row["id"] for row in await self._database.all(late.limit(OVERDUE_LIMIT))]
 
     async def know_lane(self, lane: LaneInfo) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from neurogrid.core.db import Database
-from neurogrid.core.ids import now
 from neurogrid.queue.tables import NodeSession, Task
 
 HISTORY = 200
@@ -47,7 +46,7 @@ class QueueViews:
         rows = await self._database.all(
             select(NodeSession.node_id, running.label("running"))
             .outerjoin(Task, (Task.session_id == NodeSession.id) & (Task.status == "running"))
-            .where(NodeSession.lease_until > now())
+            .where(NodeSession.lease_until > self._database.clock())
             .group_by(NodeSession.node_id)
         )
         return {row["node_id"]: row["running"] for row in rows}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from neurogrid.queue.ops import Answer, Batch
+from neurogrid.queue.answers import Answer
+from neurogrid.queue.ops import Batch
 
 
 class ConnectionLost(Exception):
@@ -13,11 +14,11 @@ class ConnectionLost(Exception):
 
 
 class Transient(Exception):
-    """The database rolled the batch back and says it may succeed if repeated (40001, 40P01, 55P03)."""
+    """The database rolled back and says it may succeed if repeated (40001, 40P01, 55P03)."""
 
 
 class RowRejected(Exception):
-    """Some row of the batch is not acceptable (SQLSTATE 22/23); nothing was written (R9)."""
+    """Some row of the batch is not acceptable (SQLSTATE 22/23), and was not written (R9)."""
 
 
 class Writer(Protocol):
@@ -29,9 +30,9 @@ class Writer(Protocol):
     async def write(self, batch: Batch, *, repeat: bool) -> Sequence[Sequence[Answer]]:
         """Commit ``batch`` and answer each operation, list by list, in the order of ``Batch.lists()``.
 
-        ``repeat`` says that this very batch may already have been committed: rows that answer nothing
-        are read, and count as done when they carry the operation's ``write_id`` (R8).
-        Raises ``ConnectionLost``, ``Transient``, ``RowRejected``.
+        ``repeat`` says that the batch, or a part of it, may already have been committed: rows that answer
+        nothing are read, and count as done when they carry the operation's ``write_id`` (R8).
+        Raises ``ConnectionLost``, ``Transient``, ``RowRejected``: then a part may have been committed.
         """
 
     async def close(self) -> None:

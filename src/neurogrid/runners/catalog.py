@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from neurogrid.runners.base import ModelUnavailable, Runner
-from neurogrid.runners.debug import DebugEcho, DebugFail, DebugSleep
+from neurogrid.runners.debug import DebugEcho, DebugFail, DebugRecite, DebugSleep
 from neurogrid.runners.embeddings import Embeddings
 from neurogrid.runners.file_type import FileType
 from neurogrid.runners.language import Language
@@ -44,7 +44,7 @@ def build(
     """
     runners: list[Runner] = [SmolLM2(models_dir), Embeddings(), Language(), Sentiment(), FileType()]
     if debug:
-        runners += [DebugEcho(), DebugSleep(), DebugFail()]
+        runners += [DebugEcho(), DebugSleep(), DebugFail(), DebugRecite()]
     if names is None:
         return runners
     by_name = {runner.spec.name: runner for runner in runners}

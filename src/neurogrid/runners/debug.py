@@ -1,6 +1,7 @@
 """Models that test the grid rather than think. Served only when debug models are asked for.
 
-None of them is declared deterministic, so that neither cache nor single-flight hides the machinery.
+All but ``debug.recite`` are declared not to be deterministic, so that neither cache nor single-flight hides
+the machinery.
 """
 
 from __future__ import annotations
@@ -77,18 +78,53 @@ class DebugSleep(_Debug):
         order = read(input, SleepInput)
         start = asyncio.get_running_loop().time()
         for number in range(1, order.chunks + 1):
-            await _sleep_until(start + order.seconds * number / order.chunks, order, emit)
+            await _sleep_until(start + order.seconds * number / order.chunks, emit, silent=order.silent)
             await emit.chunk({"text": f"{number} "})
-        await _sleep_until(start + order.seconds, order, emit)
+        await _sleep_until(start + order.seconds, emit, silent=order.silent)
         return Output({"slept": order.seconds})
 
 
-async def _sleep_until(moment: float, order: SleepInput, emit: Emit) -> None:
+async def _sleep_until(moment: float, emit: Emit, *, silent: bool = False) -> None:
     now = asyncio.get_running_loop().time
     while (left := moment - now()) > 0:
-        await asyncio.sleep(left if order.silent else min(left, _BEAT))
-        if not order.silent:
+        await asyncio.sleep(left if silent else min(left, _BEAT))
+        if not silent:
             emit.alive()
+
+
+class ReciteInput(Closed, frozen=True):
+    """What to recite and how slowly."""
+
+    words: Annotated[int, Meta(ge=0, le=10_000, description="The text is the numbers from 1 to this.")]
+    seconds: Annotated[float, Meta(ge=0, le=3600, description="How long that takes.")] = 0.0
+    salt: Annotated[str, Meta(max_length=1000, description="Makes another input of the same text.")] = ""
+
+
+class DebugRecite(_Debug):
+    """Says the same text for the same input, word by word, like a text model at temperature 0."""
+
+    spec = ModelSpec(
+        name="debug.recite",
+        version="1",
+        kind="debug",
+        description="Recites numbers, a chunk each; deterministic, so that equal tasks may share one execution.",
+        input_schema=schema_of(ReciteInput),
+        parameters_schema=schema_of(NoParameters),
+        example_input={"words": 10, "seconds": 1.0},
+        slots=64,
+        deterministic=True,
+        streams=True,
+    )
+
+    async def run(self, input: Any, parameters: dict[str, Any], emit: Emit) -> Output:
+        """Emit ``{"text": "<n> "}`` evenly spread over ``seconds``; returns ``{"text": "1 2 … "}``."""
+        order = read(input, ReciteInput)
+        start = asyncio.get_running_loop().time()
+        words = [f"{number} " for number in range(1, order.words + 1)]
+        for number, word in enumerate(words, start=1):
+            await _sleep_until(start + order.seconds * number / order.words, emit)
+            await emit.chunk({"text": word})
+        return Output({"text": "".join(words)})
 
 
 class FailInput(Closed, frozen=True):

@@ -15,6 +15,9 @@ from neurogrid.runners.base import Emit, Output, TaskError
 from neurogrid.runners.imports import load_package
 from neurogrid.runners.schema import Closed, NoParameters, read, schema_of
 
+BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+"""RFC 4648, with padding and nothing between."""
+
 
 class FileInput(Closed, frozen=True):
     """The file."""
@@ -23,6 +26,7 @@ class FileInput(Closed, frozen=True):
         str,
         Meta(
             max_length=8 * 1024 * 1024,
+            pattern=BASE64,
             description="The file's bytes in base64. Magika looks at both ends; the first and last "
             "64 KB of a large file are enough.",
         ),
@@ -55,9 +59,10 @@ class FileType:
 
     async def run(self, input: Any, parameters: dict[str, Any], emit: Emit) -> Output:
         """Return the likeliest type. Raises ``TaskError`` (``invalid_input``) when it is no base64."""
-        return Output(await asyncio.to_thread(self._identify, read(input, FileInput).base64))
+        return Output(await asyncio.to_thread(self._identify, input))
 
-    def _identify(self, encoded: str) -> dict[str, Any]:
+    def _identify(self, input: Any) -> dict[str, Any]:
+        encoded = read(input, FileInput).base64
         try:
             content = base64.b64decode(encoded, validate=True)
         except (binascii.Error, ValueError) as error:

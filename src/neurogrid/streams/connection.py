@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 import structlog
 
 from neurogrid.auth.policy import Identity
-from neurogrid.streams.feed import Member, Spawn
+from neurogrid.streams.feed import Member
 from neurogrid.streams.outlet import Outlet
+from neurogrid.streams.source import Spawn
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +25,7 @@ class Connection:
         self.leave: dict[str, Callable[[], None]] = {}
         """How to leave each subscribed channel."""
         self._spawn = spawn
-        self._behind: deque[Member] = deque()
+        self._behind: list[Member] = []
         self._working = False
 
     def catch_up(self, member: Member) -> None:
@@ -41,7 +41,7 @@ class Connection:
     async def _work(self) -> None:
         try:
             while self._behind:
-                member = self._behind.popleft()
+                member = self._behind.pop(0)
                 if member.left or self.outlet.closing:
                     continue
                 try:

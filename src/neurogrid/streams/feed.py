@@ -9,28 +9,23 @@ which nothing newer waits. Events that come meanwhile are held.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 
-from neurogrid.events.bus import Bus, Subscription
+from neurogrid.events.bus import Bus
 from neurogrid.events.stream import NODE_EVENTS
-from neurogrid.protocol.events import Event, EventId, EventType, make_event
+from neurogrid.protocol.events import START, Event, EventId, EventType, make_event
 from neurogrid.streams.frames import Render
 from neurogrid.streams.outlet import Frame, Outlet
 from neurogrid.streams.records import TaskRecords
-from neurogrid.streams.weave import Fold, continues, merge, weave
+from neurogrid.streams.source import Source, Spawn
+from neurogrid.streams.weave import Fold, continues, is_state, weave
 
 HELD = 1024
 """Events held for members that are behind; what falls out is read again."""
-ASK_EVERY = 0.5
-"""Seconds between requests for a snapshot of one task."""
-
-Spawn = Callable[[Coroutine[Any, Any, None]], None]
-"""Runs a coroutine in the background, owned and logged by the hub."""
 
 
 class Reader(Protocol):
@@ -45,7 +40,7 @@ class Reader(Protocol):
 class Member:
     """One subscription of one connection to one task. ``last`` is the id of the last event given."""
 
-    __slots__ = ("feed", "last", "left", "live", "reader", "render", "since", "waiting")
+    __slots__ = ("feed", "last", "left", "live", "proved", "reader", "render", "since", "waiting")
 
     def __init__(self, feed: Feed, reader: Reader, render: Render, after: EventId) -> None:
         self.feed = feed
@@ -54,6 +49,8 @@ class Member:
         self.last = after
         self.live = False
         self.left = False
+        self.proved = after == START
+        """Whether ``last`` is known to have happened."""
         self.waiting = False
         """Behind, and nothing to give until something comes or time passes."""
         self.since = 0.0
@@ -69,15 +66,26 @@ class Feed:
         self._spawn = spawn
         self._members: tuple[Member, ...] = ()
         self._held: deque[Event] = deque(maxlen=HELD)
-        self._subscription: Subscription | None = None
-        self._opening = asyncio.Lock()
-        self._reads: list[tuple[EventId, asyncio.Future[list[Event]]]] = []
-        self._reading = False
-        self._asked = float("-inf")
+        self._source = Source(task, bus, records, spawn, self)
         self._turns = 0
         """Counts the events that may end a wait: states and snapshots."""
         self.quiet = True
         """Whether nothing has come since this was last set."""
+
+    @property
+    def follows(self) -> bool:
+        """Whether the task shares the execution of another one, for all that is known here."""
+        return self._source.follows
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody is subscribed."""
+        return bool(self._members)
+
+    @property
+    def held(self) -> Iterable[Event]:
+        """Events that came while somebody was behind."""
+        return self._held
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -96,7 +104,7 @@ class Feed:
         member.left = True
         self._members = tuple(other for other in self._members if other is not member)
         if not self._members:
-            self._spawn(self._close())
+            self._spawn(self._source.close())
         elif not member.live:
             self._release_held()
 
@@ -104,7 +112,7 @@ class Feed:
         """Give a member that is behind what it lacks. It is live afterwards, or waits, or is told to try again."""
         turns = self._turns
         hole_may_be_gone = False
-        given, hole = weave(member.last, await self._read(member.last))
+        given, hole = weave(member.last, await self._source.read(member.last))
         for item in given:
             event = await self._folded(item) if isinstance(item, Fold) else item
             if not await self._give(member, event):
@@ -113,13 +121,29 @@ class Feed:
             hole_may_be_gone = True
             if not await self._give(member, following):
                 return
-        if hole and not hole_may_be_gone and turns == self._turns:
+        if not member.proved:
+            await self._prove(member)
+            member.reader.catch_up(member)
+        elif hole and not hole_may_be_gone and turns == self._turns:
             self._wait(member)
         elif hole or self._lacks(member):
             member.reader.catch_up(member)
         else:
             member.live = True
             self._release_held()
+
+    async def _prove(self, member: Member) -> None:
+        """Begin anew with a client whose cursor cannot be: with it nothing would ever be new.
+
+        Only the rows can tell. What a node said may be known to nobody here, after a restart say, and yet have
+        been given to this client.
+        """
+        states = [event for event in await self._source.read(START) if is_state(event)]
+        newest = states[-1].id if states else START
+        over = bool(states) and states[-1].final
+        if member.last.attempt > newest.attempt or (over and member.last > newest):
+            member.last = START
+        member.proved = True
 
     def retry(self, member: Member) -> None:
         """Let a waiting member try again."""
@@ -138,7 +162,13 @@ class Feed:
             if member.last < newest:
                 self._fall_behind(member)
 
-    def _on_event(self, event: Event) -> None:
+    def recheck(self) -> None:
+        """Let all members read again, and find out whose execution the task shares now."""
+        for member in self._members:
+            self._fall_behind(member)
+
+    def on_event(self, event: Event) -> None:
+        """Give an event that came live to those it goes on for, and hold it for the others."""
         self.quiet = False
         turn = event.type not in NODE_EVENTS
         self._turns += turn
@@ -146,6 +176,9 @@ class Feed:
         someone_behind = False
         for member in self._members:
             if event.id <= member.last:
+                if event.final and event.id.attempt == member.last.attempt and event.id < member.last:
+                    member.last = START  # nothing comes after the end: its cursor was made up
+                    self._fall_behind(member)
                 continue
             goes_on = continues(member.last, event)
             if member.live and goes_on:
@@ -162,10 +195,6 @@ class Feed:
                 self.retry(member)
         if someone_behind:
             self._held.append(event)
-
-    def _on_reset(self) -> None:
-        for member in self._members:
-            self._fall_behind(member)
 
     def _fall_behind(self, member: Member) -> None:
         if member.live:
@@ -186,18 +215,14 @@ class Feed:
 
     def _wait(self, member: Member) -> None:
         self.waits(member)
-        now = asyncio.get_running_loop().time()
-        if now - self._asked >= ASK_EVERY:
-            self._asked = now
-            self._spawn(
-                self._bus.send("control", json.dumps({"type": "snapshot", "task": self.task}).encode())
-            )
+        self._source.ask_for_snapshot()
 
     async def _give(self, member: Member, event: Event) -> bool:
         if not await member.reader.outlet.wait_for_room() or member.left:
             return False
         if event.id > member.last:
             member.last = event.id
+            member.proved = True
             member.reader.outlet.offer(member.render(event))
         return True
 
@@ -205,48 +230,6 @@ class Feed:
         found = await self._records.final_text(self.task)
         text = found[1] if found is not None and found[0] == fold.final.id else ""
         return make_event(self.task, fold.id, EventType.SNAPSHOT, msgspec.json.encode({"text": text}))
-
-    async def _read(self, after: EventId) -> list[Event]:
-        """Read stream and rows; calls that wait at the same time share one reading."""
-        future: asyncio.Future[list[Event]] = asyncio.get_running_loop().create_future()
-        self._reads.append((after, future))
-        if not self._reading:
-            self._reading = True
-            self._spawn(self._read_for_all())
-        return await future
-
-    async def _read_for_all(self) -> None:
-        try:
-            while self._reads:
-                reads, self._reads = self._reads, []
-                try:
-                    events = await self._read_once(min(after for after, _ in reads))
-                except Exception as error:  # noqa: BLE001 - goes to those who wait, who log it
-                    for _, future in reads:
-                        if not future.done():
-                            future.set_exception(error)
-                else:
-                    for _, future in reads:
-                        if not future.done():
-                            future.set_result(events)
-        finally:
-            self._reading = False
-
-    async def _read_once(self, after: EventId) -> list[Event]:
-        async with self._opening:
-            if self._subscription is None and self._members:
-                self._subscription = await self._bus.follow(self.task, self._on_event, self._on_reset)
-        history = await self._bus.history(self.task, after)
-        # The rows come last: whatever is held or in the stream by now, the states before it are committed.
-        held = list(self._held)
-        rows = await self._records.state_events(self.task, after)
-        return merge(rows, history, held)
-
-    async def _close(self) -> None:
-        async with self._opening:
-            if self._subscription is not None and not self._members:
-                await self._subscription.close()
-                self._subscription = None
 
 
 def _id(event: Event) -> EventId:

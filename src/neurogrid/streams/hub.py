@@ -243,6 +243,8 @@ class Hub:
     async def _look_for_lost_states(self) -> None:
         quiet = [feed.task for feed in self._feeds.values() if feed.quiet]
         for feed in self._feeds.values():
+            if feed.quiet and feed.follows:
+                feed.recheck()
             feed.quiet = True
         for event in await self._records.newest_states(quiet) if quiet else []:
             feed_now = self._feeds.get(event.task)

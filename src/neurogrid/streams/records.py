@@ -14,6 +14,9 @@ class TaskRecords(Protocol):
     async def owner_of(self, task_id: str) -> str | None:
         """Return the id of the task's owner; ``None`` when there is no such task."""
 
+    async def leader_of(self, task_id: str) -> str | None:
+        """Return the id of the task whose execution this one waits to share; ``None`` when it shares none (R20)."""
+
     async def state_events(self, task_id: str, after: EventId) -> list[Event]:
         """Return all committed state events of the task after ``after``, in order; final ones with their output."""
 

@@ -77,8 +77,8 @@ async def events(
     nothing is missing or repeated. `task.retrying` and `task.snapshot` replace the text so far. The stream ends after
     `task.completed`, `task.failed` or `task.canceled`.
     """
-    cursor = parse_cursor(last_event_id, after)
     await hub.check_owner(identity, task_id)
+    cursor = parse_cursor(last_event_id, after)
     if cursor > START and await hub.is_over(task_id, cursor):
         return Response(status_code=204)
     return EventStream(hub, identity, task_id, cursor)
@@ -95,7 +95,8 @@ async def live(websocket: WebSocket) -> None:
 
     Channels: ``task:<id>`` (resume with ``after`` = last event id), ``tasks`` (state events of all one's tasks;
     resume with the last ``cursor``), ``system`` and ``stats`` (live only). Close codes: 4401 bad or expired
-    credentials, 4403 not allowed, 4408 no authentication in time, 4429 too many connections or messages, 1012
-    restarting, 1013 too slow (reconnect and resume).
+    credentials, 4403 not allowed, 4408 no authentication in time, 4429 too many connections or messages, 1009 a
+    message over 16 KB before authentication, or far over 64 KB after it, 1012 restarting, 1013 too slow (reconnect
+    and resume).
     """
     await Session(websocket, websocket.state.hub, websocket.state.auth).run()

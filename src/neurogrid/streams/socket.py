@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from datetime import datetime
 
 import msgspec
 import structlog
@@ -14,15 +15,29 @@ from neurogrid.auth.policy import Identity, Permission
 from neurogrid.auth.service import AuthService
 from neurogrid.core.db import is_away
 from neurogrid.core.errors import GridError, Unauthenticated
+from neurogrid.core.http.addresses import client_address
+from neurogrid.core.http.websockets import STRANGER, allow
 from neurogrid.protocol.events import START, EventId
+from neurogrid.streams.credentials import Expiry, handshake_token
 from neurogrid.streams.frames import message, websocket_event
 from neurogrid.streams.hub import Hub
-from neurogrid.streams.outlet import GONE, NOT_YOURS, SILENT, TOO_MANY, TOO_SLOW, UNAUTHENTICATED, Close
+from neurogrid.streams.outlet import (
+    GONE,
+    NOT_YOURS,
+    SILENT,
+    TOO_BIG,
+    TOO_MANY,
+    TOO_SLOW,
+    UNAUTHENTICATED,
+    Close,
+)
 
 log = structlog.get_logger(__name__)
 
 CHANNELS = ("system", "stats", "tasks", "task:<id>")
-SUBPROTOCOL = "bearer"
+LARGER = 8
+"""How much longer than allowed a message may be and still be refused rather than the connection closed, in bytes for
+each character: a character has up to four of them."""
 _SHOWN = 80
 
 
@@ -77,6 +92,7 @@ class Session:
         self._auth = auth
         self._connection = hub.connect()
         self._outlet = self._connection.outlet
+        self._expiry = Expiry(self._warn, lambda: self._outlet.close(UNAUTHENTICATED))
         self._allowance = Allowance(hub.live.messages_per_second, hub.live.message_burst)
 
     async def run(self) -> None:
@@ -95,6 +111,7 @@ class Session:
         except WebSocketDisconnect:
             pass
         finally:
+            self._expiry.cancel()
             self._outlet.close(GONE)
             self._hub.disconnect(self._connection)
 
@@ -148,6 +165,10 @@ class Session:
         if not self._allowance.take():
             self._outlet.close(TOO_MANY)
             return
+        # An answer to each message waits until the ones before it are on their way: a client that only asks and
+        # never listens is held up, and is told that it asks too much rather than that it is too slow.
+        if not await self._outlet.wait_for_room():
+            return
         channel: str | None = None
         try:
             request = self._parse(text)
@@ -161,8 +182,12 @@ class Session:
     def _parse(self, text: str | bytes) -> ClientMessage:
         if isinstance(text, bytes):
             raise Refusal("malformed", "Send text frames, not binary ones.")
-        if len(text) > self._hub.live.max_message:
-            raise Refusal("too_large", f"A message may be {self._hub.live.max_message} characters long.")
+        longest = self._hub.live.max_message
+        if self._connection.identity is None and len(text) > STRANGER:
+            self._outlet.close(TOO_BIG)
+            raise Refusal("too_large", TOO_BIG.reason)
+        if len(text) > longest:
+            raise Refusal("too_large", f"A message may be {longest} characters long.")
         try:
             return _decode(text)
         except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
@@ -197,6 +222,9 @@ class Session:
             self._say("error", code=error.code, message=error.detail)
             self._outlet.close(UNAUTHENTICATED)
             return
+        if not identity.may_come_from(client_address(self._websocket.scope)):
+            self._outlet.close(NOT_YOURS)
+            return
         known = self._connection.identity
         if known is not None and known.user_id != identity.user_id:
             raise Refusal("conflict", "This connection is another user's; open a new one.")
@@ -204,7 +232,12 @@ class Session:
             self._outlet.close(NOT_YOURS)
             return
         self._hub.authenticated(self._connection, identity)
-        self._say("authenticated", user_id=identity.user_id)
+        allow(self._websocket, LARGER * self._hub.live.max_message)
+        self._say("authenticated", user_id=identity.user_id, expires_at=identity.expires_at)
+        self._expiry.set(identity.expires_at)
+
+    def _warn(self, expires_at: datetime) -> None:
+        self._say("expiring", expires_at=expires_at)
 
     async def _subscribe(self, identity: Identity, channel: str, after: str | None) -> None:
         subscribed = self._connection.leave
@@ -250,21 +283,6 @@ class Session:
 
     def _say(self, type: str, **fields: object) -> None:
         self._outlet.offer(message(type, **fields))
-
-
-def handshake_token(websocket: WebSocket) -> tuple[str | None, str | None]:
-    """Return the credential given at the handshake, and the subprotocol to answer with.
-
-    Browsers cannot set headers; they send ``Sec-WebSocket-Protocol: bearer, <token>``.
-    """
-    scheme, _, token = websocket.headers.get("authorization", "").partition(" ")
-    offered: list[str] = websocket.scope.get("subprotocols", [])
-    asked = SUBPROTOCOL if SUBPROTOCOL in offered else None
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip(), asked
-    if asked and offered[0] == SUBPROTOCOL and len(offered) > 1:
-        return offered[1], asked
-    return websocket.headers.get("x-api-key"), asked
 
 
 def _channel_of(request: ClientMessage) -> str:

@@ -52,6 +52,25 @@ def merge(*sources: Iterable[Event]) -> list[Event]:
     return [by_id[id] for id in sorted(by_id)]
 
 
+def is_state(event: Event) -> bool:
+    """Tell whether an event is a change of state, of which the rows hold every one."""
+    return event.type not in NODE_EVENTS and event.type is not EventType.SNAPSHOT
+
+
+def shows_execution(event: Event) -> bool:
+    """Tell whether a task with this event has been begun, or is over."""
+    return event.final or event.type in NODE_EVENTS or event.type in {EventType.RUNNING, EventType.SNAPSHOT}
+
+
+def shared(task: str, events: Iterable[Event]) -> list[Event]:
+    """Return what comes of a leader's execution as events of ``task``, which shares it: not its beginning or end."""
+    return [
+        Event(event.id, event.type, task, event.raw.replace(event.task.encode(), task.encode(), 1))
+        for event in events
+        if event.task != task and event.type is not EventType.QUEUED and not event.final
+    ]
+
+
 def weave(last: EventId, events: Iterable[Event]) -> tuple[list[Event | Fold], bool]:
     """Return what to give after ``last`` out of merged ``events``, and whether a hole is left in front of the rest."""
     given: list[Event | Fold] = []
@@ -60,11 +79,10 @@ def weave(last: EventId, events: Iterable[Event]) -> tuple[list[Event | Fold], b
     for event in events:
         if event.id <= position:
             continue
-        state = event.type not in NODE_EVENTS and event.type is not EventType.SNAPSHOT
         next_one = event.id == (position.attempt, position.seq + 1)
         if event.id.seq <= 1 or event.type is EventType.SNAPSHOT or (next_one and not hole):
             given.append(event)
-        elif state:
+        elif is_state(event):
             given += [Fold(event), event]
         else:
             hole = True

@@ -11,6 +11,9 @@ from starlette.requests import Request
 from neurogrid.auth.deps import permitted
 from neurogrid.auth.policy import Identity, Permission
 from neurogrid.core.errors import BadRequest, FieldError
+from neurogrid.idempotency.deps import Once, once
+from neurogrid.limits.policy import HEAVY, READS, ROWS, TASKS
+from neurogrid.tasks.bulk import BulkSubmissions
 from neurogrid.tasks.explain import Forecaster
 from neurogrid.tasks.replays import Replays
 from neurogrid.tasks.service import TaskService
@@ -72,28 +75,21 @@ async def preferred_wait(
     return min(float(seconds), submissions.max_wait)
 
 
-async def idempotency_key(
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            min_length=1,
-            max_length=255,
-            pattern=r"^[\x21-\x7e]+$",
-            description="The same key and body within 24 hours give the same task again; another body is refused.",
-            examples=["8e03978e-40d5-43e8-bc93-6894a57f9324"],
-        ),
-    ] = None,
-) -> str | None:
-    """Return the key that makes a submission happen once."""
-    return idempotency_key
+async def bulk_submissions(request: Request) -> BulkSubmissions:
+    """Return the service of this process."""
+    return cast("BulkSubmissions", request.state.bulk)
 
 
+Bulk = Annotated[BulkSubmissions, Depends(bulk_submissions)]
+OnceWriter = Annotated[Once, Depends(once(Permission.TASKS_WRITE, HEAVY, ROWS))]
 Forecasts = Annotated[Forecaster, Depends(forecaster)]
 ClientGone = Annotated[Gone, Depends(client_gone)]
 Replaying = Annotated[Replays, Depends(replay_service)]
 Submit = Annotated[Submissions, Depends(submission_service)]
-Key = Annotated[str | None, Depends(idempotency_key)]
 Tasks = Annotated[TaskService, Depends(task_service)]
 Reader = Annotated[Identity, Depends(permitted(Permission.TASKS_READ))]
+Lister = Annotated[Identity, Depends(permitted(Permission.TASKS_READ, READS))]
 Writer = Annotated[Identity, Depends(permitted(Permission.TASKS_WRITE))]
+Submitter = Annotated[Identity, Depends(permitted(Permission.TASKS_WRITE, TASKS))]
+Replayer = Annotated[Identity, Depends(permitted(Permission.TASKS_WRITE, TASKS, HEAVY))]
 Wait = Annotated[float | None, Depends(preferred_wait)]

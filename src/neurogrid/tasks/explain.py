@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 import orjson
@@ -16,11 +15,12 @@ from neurogrid.core.settings import TaskSettings
 from neurogrid.protocol.events import START
 from neurogrid.protocol.messages import Usage
 from neurogrid.queue import eventdata
-from neurogrid.queue.policy import Status
-from neurogrid.queue.views import Place, QueueViews
-from neurogrid.tasks import forecast
+from neurogrid.queue.policy import Status, WaitReason
+from neurogrid.queue.views import Place
+from neurogrid.tasks import deadlines, forecast
+from neurogrid.tasks.outlook import Outlook
 from neurogrid.tasks.policy import WEIGHTS, cost_of, priority_of
-from neurogrid.tasks.ports import Dispatching, Fleet, Models
+from neurogrid.tasks.ports import Dispatching, Models
 from neurogrid.tasks.records import TaskRecords
 from neurogrid.tasks.schemas import TaskEventView, TaskSubmit
 from neurogrid.tasks.store import TaskStore
@@ -44,7 +44,9 @@ class Cost(BaseModel):
 class Wait(BaseModel):
     """Why a task does not run."""
 
-    reason: str = Field(examples=["no_node", "requirement_unmet", "no_slot", "other_owners", "backoff"])
+    reason: str = Field(
+        examples=["no_node", "requirement_unmet", "no_slot", "other_owners", "backoff", "leader"]
+    )
     detail: str
     ahead: int | None = Field(None, description="Tasks that go first.")
     until: datetime | None = Field(None, description="When it is tried again, if that is known.")
@@ -60,6 +62,9 @@ class Explanation(BaseModel):
     attempt: int
     node: str | None
     cached: bool
+    shared_with: str | None = Field(
+        description="The identical task of yours whose execution this one shares: it is charged once, there."
+    )
     cost: Cost
     decisions: list[TaskEventView] = Field(description="Everything that happened to it, oldest first.")
 
@@ -67,7 +72,7 @@ class Explanation(BaseModel):
 class Quote(BaseModel):
     """What would become of a task, were it submitted now."""
 
-    valid: bool = True
+    valid: bool = Field(True, description="Whether it would be accepted; not when its deadline is too near.")
     model: str
     priority: str
     cost: Cost
@@ -82,16 +87,14 @@ class Forecaster:
     def __init__(
         self,
         store: TaskStore,
-        queue: QueueViews,
-        fleet: Fleet,
+        outlook: Outlook,
         models: Models,
         dispatching: Dispatching,
         settings: TaskSettings,
     ) -> None:
-        """Look at ``store`` and ``queue``; ask ``fleet`` who serves a model."""
+        """Look at ``store`` for what was, and through ``outlook`` at what lies ahead."""
         self._store = store
-        self._queue = queue
-        self._fleet = fleet
+        self._outlook = outlook
         self._models = models
         self._dispatching = dispatching
         self._default_model = settings.default_model
@@ -117,6 +120,7 @@ class Forecaster:
             attempt=row["attempt"],
             node=row["node"],
             cached=row["cached"],
+            shared_with=row["leader_id"],
             cost=Cost(
                 estimated=row["cost"], weight=row["weight"], usage=usage if row["finished_at"] else None
             ),
@@ -125,25 +129,20 @@ class Forecaster:
 
     async def _wait(self, row: Row) -> tuple[Wait | None, ExpectedStart | None]:
         if row["status"] == Status.WAITING:
-            detail = "It failed in a way that may pass, and is tried again after a pause."
-            return Wait(reason=row["wait_reason"] or "waiting", detail=detail, until=row["run_at"]), None
+            reason = row["wait_reason"] or "waiting"
+            return Wait(reason=reason, detail=_WAITING.get(reason, ""), until=row["run_at"]), None
         if row["status"] != Status.QUEUED:
             return None, None
         requires = orjson.loads(row["requires"] or "{}")
         place = Place(row["lane"], row["class"], row["rank"], row["owner_id"])
-        servers, queue = await self._look(row["model"], place)
+        servers, queue = await self._outlook.look(row["model"], place)
         reason = forecast.why(servers, requires, queue)
         wait = Wait(reason=reason, detail=forecast.SENTENCES[reason], ahead=queue.ahead)
         return wait, _start(forecast.expect(servers, requires, queue))
 
-    async def _look(self, model: str, place: Place) -> tuple[Sequence[forecast.Server], forecast.Queue]:
-        figures = await self._queue.before(place)
-        durations = await self._queue.durations(model)
-        queue = forecast.Queue(figures.others, figures.own, figures.running, durations)
-        return await self._fleet.serving(model), queue
-
     async def quote(self, actor: Identity, body: TaskSubmit) -> Quote:
         """Say what would become of a task. Raises ``UnknownModel``, ``Invalid``."""
+        deadlines.require_to_come(body.deadline)
         model = await self._models.model(body.model or self._default_model)
         model.validate(body.input, body.parameters)
         spec = model.spec
@@ -151,19 +150,25 @@ class Forecaster:
         weight = WEIGHTS[actor.tier]
         cost = cost_of(spec.kind, len(orjson.dumps(body.input)), body.parameters)
         lane = await self._dispatching.lane(spec.name, body.requires)
-        present = self._dispatching.present(lane, priority)
-        last = await self._queue.last_rank(actor.user_id, lane, priority)
-        place = Place(lane, priority, max(present, last) + cost / weight, actor.user_id)
-        servers, queue = await self._look(spec.name, place)
+        place = await self._outlook.place(actor.user_id, lane, priority, cost / weight)
+        servers, queue = await self._outlook.look(spec.name, place)
         start = forecast.expect(servers, body.requires, queue)
+        late = deadlines.too_late(body.deadline, start, queue.durations)
         return Quote(
+            valid=late is None,
             model=spec.name,
             priority=priority.name.lower(),
             cost=Cost(estimated=cost, weight=weight),
             position=queue.ahead if start is not None else None,
             expected_start=_start(start),
-            detail=forecast.SENTENCES[forecast.why(servers, body.requires, queue)],
+            detail=late or forecast.SENTENCES[forecast.why(servers, body.requires, queue)],
         )
+
+
+_WAITING: dict[str, str] = {
+    WaitReason.BACKOFF: "It failed in a way that may pass, and is tried again after a pause.",
+    WaitReason.LEADER: "An identical task of yours is under way (`shared_with`); both end with its result.",
+}
 
 
 def _start(expectation: forecast.Expectation | None) -> ExpectedStart | None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import mean, pstdev
+from statistics import mean, pstdev, quantiles
 from typing import Final, Protocol
+
+from neurogrid.tasks.policy import AGED_EVERY
 
 DEFAULT_SECONDS: Final = 1.0
 """How long a task of a model without history is taken to run."""
+DOUBT: Final = 2.0
+"""The factor within which forecasts are right."""
+ENOUGH_HISTORY: Final = 20
+"""Runs of a model from which on something is refused because of them."""
 Z90: Final = 1.2816
 """The 90th percentile of the standard normal distribution, in standard deviations."""
 
@@ -32,6 +38,10 @@ class Server(Protocol):
     @property
     def slots(self) -> int:
         """Tasks of the model it runs at once."""
+
+    @property
+    def room(self) -> int:
+        """Tasks of any model it could begin now."""
 
 
 class Reason(StrEnum):
@@ -57,25 +67,54 @@ SENTENCES: Final[Mapping[Reason, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What lies before a task: those ahead of it, by whose they are, those that run, and past durations."""
+    """What lies before a task: those ahead of it, by whose they are, those that run, and past durations.
+
+    ``ahead_within`` are those ahead of it in its own class if that is the lowest in use, which ageing serves
+    every now and then; ``None`` if it is not.
+    """
 
     ahead_of_others: int
     ahead_of_own: int
     running: int
     durations: Sequence[float]
+    ahead_within: int | None = None
 
     @property
     def ahead(self) -> int:
         """All tasks that go first."""
         return self.ahead_of_others + self.ahead_of_own
 
+    @property
+    def turns(self) -> tuple[float, float]:
+        """The claims after which the task has begun, and by how many that may be off.
+
+        It is its turn by rank or, where that comes first, by age; where the count of claims stands between two
+        that begin with the lowest class is not known.
+        """
+        by_rank = self.ahead + 1
+        if self.ahead_within is None or by_rank <= AGED_EVERY * (self.ahead_within + 0.5):
+            return by_rank, 0.0
+        return AGED_EVERY * (self.ahead_within + 0.5), AGED_EVERY * 0.4
+
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """Seconds until a task begins: as often sooner as later, and sooner nine times out of ten."""
+    """Seconds until a task begins: as often sooner as later, and sooner nine times out of ten.
+
+    ``earliest`` is what it will hardly begin before, with all the doubt that a forecast deserves.
+    """
 
     p50: float
     p90: float
+    earliest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Seconds until a task is done: hardly before ``earliest``, most likely by ``likely``."""
+
+    earliest: float
+    likely: float
 
 
 def suitable(servers: Sequence[Server], requires: Mapping[str, str]) -> list[Server]:
@@ -97,25 +136,41 @@ def why(servers: Sequence[Server], requires: Mapping[str, str], queue: Queue) ->
         return Reason.OTHER_OWNERS
     if queue.ahead_of_own:
         return Reason.OWN_TASKS
-    free = sum(server.slots for server in fit) - queue.running
-    return Reason.STARTING if free > 0 else Reason.NO_SLOT
+    return Reason.STARTING if _free(fit, queue) > 0 else Reason.NO_SLOT
+
+
+def _free(fit: Sequence[Server], queue: Queue) -> int:
+    """Return the slots for a task of this model that nobody holds, other models' tasks included."""
+    slots = sum(server.slots for server in fit)
+    return max(0, min(slots - queue.running, sum(min(server.slots, server.room) for server in fit)))
 
 
 def expect(servers: Sequence[Server], requires: Mapping[str, str], queue: Queue) -> Expectation | None:
     """Return when a task would begin; ``None`` while no node can run it.
 
-    With ``s`` slots that are all taken, the task begins at the ``ahead + 1``-th end of a task. Running ones are
-    on average half done, so the first end comes after ``d / 2s``, and each further one ``d / s`` later. The
-    spread is that of the sum of so many durations.
+    With ``s`` slots that are all taken, the task begins at the end of as many tasks as it takes turns. Running
+    ones are on average half done, so the first end comes after ``d / 2s``, and each further one ``d / s``
+    later. The spread is that of the sum of so many durations.
     """
-    slots = sum(server.slots for server in suitable(servers, requires))
+    fit = suitable(servers, requires)
+    slots = sum(server.slots for server in fit)
     if not slots:
         return None
-    ends = queue.ahead + 1 - max(slots - queue.running, 0)
+    turns, off = queue.turns
+    ends = turns - _free(fit, queue)
     if ends <= 0:
         return Expectation(0.0, 0.0)
     durations = queue.durations or (DEFAULT_SECONDS,)
-    average = mean(durations)
-    p50 = average * (ends - 0.5) / slots
-    spread = pstdev(durations) * (ends**0.5) / slots
-    return Expectation(p50, max(p50, p50 + Z90 * spread))
+    p50 = mean(durations) * max(ends - 0.5, 0.5) / slots
+    spread = (Z90 * pstdev(durations) * ends**0.5 + mean(durations) * off) / slots
+    return Expectation(p50, p50 + spread, max(0.0, min(p50 / DOUBT, p50 - spread)))
+
+
+def done(start: Expectation, durations: Sequence[float]) -> End | None:
+    """Return when a task that begins by ``start`` would be done; ``None`` while too little is known.
+
+    The model's shortest run stands for this one at its best, and even that is doubted: inputs differ.
+    """
+    if len(durations) < ENOUGH_HISTORY:
+        return None
+    return End(start.earliest + min(durations) / DOUBT, start.p90 + quantiles(durations, n=10)[-1])

@@ -6,7 +6,8 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from neurogrid.core.errors import TooManyTasks
+from neurogrid.core.db import is_away
+from neurogrid.core.errors import TooManyTasks, Unavailable
 from neurogrid.tasks.store import TaskStore
 
 REFRESH_SECONDS = 1.0
@@ -18,6 +19,7 @@ class _Count:
     live: int = 0
     counted_at: float = float("-inf")
     counting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    failed_at: float = float("-inf")
 
 
 class OwnerLoad:
@@ -49,11 +51,23 @@ class OwnerLoad:
                 self._known.clear()
             count = self._known[owner] = _Count()
         if _stale(count):
+            asked_at = time.monotonic()
             async with count.counting:  # one query for all who submit in this moment
+                if count.failed_at > asked_at:  # else each in turn would find that the database hangs
+                    msg = "The database is away. Nothing was written; try again in a moment."
+                    raise Unavailable(msg, retry_after=5)
                 if _stale(count):
-                    count.live = await self._store.live(owner, self._limit)
-                    count.counted_at = time.monotonic()
+                    await self._refresh(owner, count)
         return count
+
+    async def _refresh(self, owner: str, count: _Count) -> None:
+        try:
+            count.live = await self._store.live(owner, self._limit)
+        except Exception as error:
+            if is_away(error):
+                count.failed_at = time.monotonic()
+            raise
+        count.counted_at = time.monotonic()
 
 
 def _stale(count: _Count) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from neurogrid.auth.policy import Identity
 from neurogrid.protocol.messages import ModelSpec
-from neurogrid.queue.ops import Canceled, Insert, Inserted, SessionRef
+from neurogrid.queue.answers import Canceled, Inserted
+from neurogrid.queue.ops import Insert, SessionRef
 from neurogrid.tasks.forecast import Server
 
 
@@ -33,6 +35,16 @@ class Fleet(Protocol):
 
     async def serving(self, model: str) -> Sequence[Server]:
         """Return the nodes that have ``model``."""
+
+
+class Budget(Protocol):
+    """What an owner may have generated."""
+
+    async def reserve(self, actor: Identity, task: str, tokens: int) -> None:
+        """Reserve tokens for a task. Raises ``LimitExceeded``."""
+
+    def release(self, task: str) -> None:
+        """Give back all that was reserved for a task that will not run."""
 
 
 class Dispatching(Protocol):

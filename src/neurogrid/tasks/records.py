@@ -31,6 +31,10 @@ class TaskRecords:
         """Return the owner of a task."""
         return await self._store.owner_of(task_id)
 
+    async def leader_of(self, task_id: str) -> str | None:
+        """Return the task whose execution a task waits to share."""
+        return await self._store.leader_of(task_id)
+
     async def state_events(self, task_id: str, after: EventId) -> list[Event]:
         """Return the committed state events of a task after ``after``; a final one carries the output."""
         rows = await self._store.events(task_id, after)

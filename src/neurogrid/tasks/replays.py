@@ -13,8 +13,9 @@ from neurogrid.auth.policy import Identity
 from neurogrid.core.errors import Conflict, GridError, NotFound, Unavailable
 from neurogrid.core.ids import is_id
 from neurogrid.events.states import StateEvents
+from neurogrid.queue.answers import Requeued
 from neurogrid.queue.journal import Journal
-from neurogrid.queue.ops import Replay, Requeued
+from neurogrid.queue.ops import Replay
 from neurogrid.tasks import views
 from neurogrid.tasks.load import OwnerLoad
 from neurogrid.tasks.ports import Dispatching

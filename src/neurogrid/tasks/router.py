@@ -7,15 +7,22 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Query, Response
 
 from neurogrid.core.http.body import StrictJSONRoute
+from neurogrid.core.http.moments import Moment
 from neurogrid.core.http.openapi import problems
+from neurogrid.idempotency.deps import REPLAYED, Key, headers_of
+from neurogrid.limits.deps import GrantedRows
 from neurogrid.tasks.bulk import MAX_BULK_BODY, BulkAnswer, BulkSubmit
 from neurogrid.tasks.deps import (
+    Bulk,
     ClientGone,
     Forecasts,
-    Key,
+    Lister,
+    OnceWriter,
     Reader,
+    Replayer,
     Replaying,
     Submit,
+    Submitter,
     Tasks,
     Wait,
     Writer,
@@ -25,7 +32,6 @@ from neurogrid.tasks.replays import ReplayAnswer, ReplayRequest
 from neurogrid.tasks.schemas import (
     SUBMIT_EXAMPLES,
     ClientStatus,
-    Moment,
     TaskLog,
     TaskPage,
     TaskSubmit,
@@ -34,7 +40,7 @@ from neurogrid.tasks.schemas import (
 from neurogrid.tasks.service import MAX_PAGE, Filter
 
 JSON = "application/json"
-TaskId = Annotated[str, Path(description="Id of a task of yours.", max_length=100)]
+TaskId = Annotated[str, Path(description="Id of a task of yours.")]
 
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=StrictJSONRoute)
 
@@ -50,7 +56,7 @@ router = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=StrictJSONRou
 )
 async def submit_task(
     body: Annotated[TaskSubmit, Body(openapi_examples=SUBMIT_EXAMPLES)],
-    actor: Writer,
+    actor: Submitter,
     submissions: Submit,
     wait: Wait,
     key: Key,
@@ -72,7 +78,7 @@ async def submit_task(
         headers["Preference-Applied"] = f"wait={wait:.0f}"
     headers["Location"] = f"/v1/tasks/{submitted.id}"
     if submitted.replayed:
-        headers["Idempotency-Replayed"] = "true"
+        headers[REPLAYED] = "true"
     if finished is None:
         return Response(submitted.body, 202, headers, JSON)
     return Response(finished, 200, headers, JSON)
@@ -82,14 +88,16 @@ async def submit_task(
     "/bulk",
     response_model=BulkAnswer,
     max_body_size=MAX_BULK_BODY,
-    responses=problems(400, 401, 403, 413, 415, 422),
+    responses=problems(400, 401, 403, 409, 413, 415, 422, 429),
 )
-async def submit_bulk(body: BulkSubmit, actor: Writer, submissions: Submit) -> Response:
+async def submit_bulk(body: BulkSubmit, once: OnceWriter, bulk: Bulk, rows: GrantedRows) -> Response:
     """Submit up to 1,000 tasks in one request; each is accepted or refused by itself.
 
-    The answers come in the order of the tasks. A task that names no priority gets `low`.
+    The answers come in the order of the tasks. A task that names no priority gets `low`. One `Idempotency-Key`
+    stands for the whole request: repeated, it is answered with the tasks of then as they are now.
     """
-    return Response(await submissions.submit_many(actor, body.parsed()), media_type=JSON)
+    answer = await bulk.submit(once.actor, body, once.keyed(body), rows)
+    return Response(answer.body, answer.status, headers_of(answer), JSON)
 
 
 @router.post("/quote", responses=problems(400, 401, 403, 413, 415, 422))
@@ -102,7 +110,7 @@ async def quote_task(
 
 @router.get("", response_model=TaskPage, responses=problems(400, 401, 403, 422))
 async def list_tasks(
-    actor: Reader,
+    actor: Lister,
     tasks: Tasks,
     status: Annotated[list[ClientStatus] | None, Query(description="Only tasks in these states.")] = None,
     model: Annotated[
@@ -122,7 +130,7 @@ async def list_tasks(
 
 @router.get("/dead-letters", response_model=TaskPage, responses=problems(400, 401, 403, 422))
 async def list_dead_letters(
-    actor: Reader,
+    actor: Lister,
     tasks: Tasks,
     model: Annotated[
         str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="Only tasks of this model.")
@@ -144,7 +152,7 @@ async def list_dead_letters(
     response_model=ReplayAnswer,
     responses=problems(400, 401, 403, 413, 415, 422, 429, 503),
 )
-async def replay_tasks(body: ReplayRequest, actor: Writer, replays: Replaying) -> Response:
+async def replay_tasks(body: ReplayRequest, actor: Replayer, replays: Replaying) -> Response:
     """Run many failed or cancelled tasks again, or all dead letters; each is replayed or refused by itself."""
     return Response(await replays.many(actor, body), media_type=JSON)
 
@@ -162,7 +170,7 @@ async def cancel_task(id: TaskId, actor: Writer, tasks: Tasks) -> Response:
 
 
 @router.post("/{id}/retry", response_model=TaskView, responses=problems(401, 403, 404, 409, 429, 503))
-async def retry_task(id: TaskId, actor: Writer, replays: Replaying) -> Response:
+async def retry_task(id: TaskId, actor: Submitter, replays: Replaying) -> Response:
     """Run a failed or cancelled task again, from the start and with all its attempts."""
     return Response(await replays.retry(actor, id), media_type=JSON)
 
@@ -174,12 +182,12 @@ async def delete_task(id: TaskId, actor: Writer, tasks: Tasks) -> None:
 
 
 @router.get("/{id}/log", response_model=TaskLog, responses=problems(401, 403, 404))
-async def get_task_log(id: TaskId, actor: Reader, tasks: Tasks) -> Response:
+async def get_task_log(id: TaskId, actor: Lister, tasks: Tasks) -> Response:
     """Return everything that happened to a task, oldest first."""
     return Response(await tasks.log(actor, id), media_type=JSON)
 
 
 @router.get("/{id}/explain", responses=problems(401, 403, 404))
-async def explain_task(id: TaskId, actor: Reader, forecasts: Forecasts) -> Explanation:
+async def explain_task(id: TaskId, actor: Lister, forecasts: Forecasts) -> Explanation:
     """Say why a task waits or waited, when it may begin, what it cost, and every decision about it."""
     return await forecasts.explain(actor, id)

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from neurogrid.core.http.moments import Moment
+from neurogrid.core.http.numbers import Integer, Number
 
 MAX_PAIRS = 32
 MAX_LABELS = 8
 MAX_TIMEOUT = 24 * 3600.0
 
 
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        msg = "the year in UTC must lie between 1 and 9999"
-        raise ValueError(msg) from None
-
-
-Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-
-
-def _to_come(moment: datetime) -> datetime:
-    if moment <= datetime.now(UTC):
-        msg = "lies in the past"
-        raise ValueError(msg)
-    return moment
-
-
-Deadline = Annotated[Moment, AfterValidator(_to_come)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Value = Annotated[str, StringConstraints(max_length=512)]
 Pairs = Annotated[dict[Key, Value], Field(max_length=MAX_PAIRS)]
@@ -80,13 +64,13 @@ class TaskSubmit(BaseModel):
     requires: Labels = Field(
         default_factory=dict, description="Labels a node must have to run this.", examples=[{"gpu": "true"}]
     )
-    timeout: float | None = Field(
+    timeout: Number | None = Field(
         None, gt=0, le=MAX_TIMEOUT, description="Seconds an attempt may run before it fails."
     )
-    deadline: Deadline | None = Field(
+    deadline: Moment | None = Field(
         None, description="When the task is of no use any more: not done by then, it fails and is stopped."
     )
-    max_attempts: int | None = Field(
+    max_attempts: Integer | None = Field(
         None,
         ge=1,
         le=100,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +9,8 @@ from datetime import datetime
 import orjson
 
 from neurogrid.auth.policy import Identity
-from neurogrid.core.errors import BadRequest, Conflict, FieldError, NotFound
+from neurogrid.core.errors import Conflict, NotFound
+from neurogrid.core.http import pages
 from neurogrid.core.ids import is_id
 from neurogrid.protocol.events import START
 from neurogrid.queue.policy import Status
@@ -62,12 +61,11 @@ class TaskService:
             created_after=wanted.created_after,
             created_before=wanted.created_before,
             dead_letters=wanted.dead_letters,
-            before=_read_cursor(cursor) if cursor else None,
+            before=pages.decode(cursor or None, is_id),
             limit=limit + 1,
         )
-        more = len(rows) > limit
-        shown = [views.summary(row) for row in rows[:limit]]
-        return orjson.dumps({"data": shown, "next_cursor": _cursor(shown[-1]["id"]) if more else None})
+        shown, after = pages.cut(rows, limit, lambda row: str(row["id"]))
+        return orjson.dumps({"data": [views.summary(row) for row in shown], "next_cursor": after})
 
     async def cancel(self, actor: Identity, task: str) -> bytes:
         """Cancel a task and return it; again is no error. Raises ``NotFound``, ``Conflict``."""
@@ -96,18 +94,3 @@ class TaskService:
         if status is None:
             raise NotFound(_NO_TASK)
         return status
-
-
-def _cursor(task: str) -> str:
-    return base64.urlsafe_b64encode(task.encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> str:
-    try:
-        task = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (binascii.Error, ValueError):
-        task = ""
-    if not is_id(task):
-        msg = "The cursor is not one this server gave out; leave it out for the first page."
-        raise BadRequest(msg, errors=[FieldError("cursor", msg)])
-    return task

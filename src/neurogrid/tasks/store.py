@@ -7,12 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Select, bindparam, cast, delete, func, literal_column, select, tuple_
+from sqlalchemy.orm import aliased
 
 from neurogrid.core.db import Database
+from neurogrid.core.ids import now
 from neurogrid.core.prepared import Prepared, Row
 from neurogrid.protocol.events import EventId
+from neurogrid.queue.answers import Duplicate
 from neurogrid.queue.policy import FINAL
-from neurogrid.queue.tables import Task, TaskEvent, TaskOutput
+from neurogrid.queue.tables import IdempotencyKey, Task, TaskEvent, TaskOutput
 
 _SUMMARY = (
     Task.id, Task.status, Task.model, Task.parameters, Task.error, Task.prompt_tokens,
@@ -22,7 +25,8 @@ _SUMMARY = (
     Task.metadata_, Task.workflow_id, Task.batch_id, Task.created_at, Task.started_at, Task.finished_at,
 )  # fmt: skip
 _OUTPUT = func.coalesce(Task.output, TaskOutput.output).label("output")
-_APART = (TaskOutput.task_id == Task.id) & (TaskOutput.attempt == Task.attempt)
+# Who shared the execution of a task shares its output (R20).
+_APART = (TaskOutput.task_id == func.coalesce(Task.leader_id, Task.id)) & (TaskOutput.attempt == Task.attempt)
 _INTEGER = 2**31 - 1
 _FINAL = tuple(status.value for status in FINAL)
 _EVENT = (TaskEvent.attempt, TaskEvent.seq, TaskEvent.type, TaskEvent.at, TaskEvent.data)
@@ -35,6 +39,8 @@ def _with_output(*columns: Any) -> Select[Any]:
 _MINE = (Task.id == bindparam("task"), Task.owner_id == bindparam("owner"))
 GET = Prepared(_with_output(*_SUMMARY, Task.input).where(*_MINE))
 STATUS = Prepared(select(Task.status).where(*_MINE))
+_WAITING = Task.status == literal_column("'waiting'")
+LEADER = Prepared(select(Task.leader_id).where(Task.id == bindparam("task"), _WAITING))
 OWNER = Prepared(select(Task.owner_id).where(Task.id == bindparam("task")))
 FINAL_ROW = Prepared(
     _with_output(Task.attempt, Task.final_seq, Task.output_apart, Task.started_at, Task.finished_at).where(
@@ -61,6 +67,11 @@ class TaskStore:
     async def get(self, task: str, owner: str) -> Row | None:
         """Return a task of ``owner``, whole."""
         return await self._database.read_one(GET, task=task, owner=owner)
+
+    async def several(self, tasks: Sequence[str], owner: str) -> list[Row]:
+        """Return those of ``tasks`` that are ``owner``'s and exist, whole, in any order."""
+        query = _with_output(*_SUMMARY, Task.input).where(Task.id.in_(tasks), Task.owner_id == owner)
+        return await self._database.all(query) if tasks else []
 
     async def page(
         self,
@@ -93,9 +104,16 @@ class TaskStore:
     async def explained(self, task: str, owner: str) -> Row | None:
         """Return what explains a task of ``owner``: its place in the queue and what it used."""
         return await self._database.first(
-            select(*_SUMMARY, Task.owner_id, Task.lane, Task.rank, Task.cost, Task.weight, Task.run_at).where(
-                Task.id == task, Task.owner_id == owner
-            )
+            select(
+                *_SUMMARY,
+                Task.owner_id,
+                Task.lane,
+                Task.rank,
+                Task.cost,
+                Task.weight,
+                Task.run_at,
+                Task.leader_id,
+            ).where(Task.id == task, Task.owner_id == owner)
         )
 
     async def dead_letters(self, owner: str, model: str | None, limit: int) -> list[str]:
@@ -140,6 +158,11 @@ class TaskStore:
         """Return whose task it is."""
         row = await self._database.read_one(OWNER, task=task)
         return row["owner_id"] if row else None
+
+    async def leader_of(self, task: str) -> str | None:
+        """Return the task whose end a task waits for."""
+        row = await self._database.read_one(LEADER, task=task)
+        return row["leader_id"] if row else None
 
     async def final(self, task: str) -> Row | None:
         """Return a finished task's end: attempt, final_seq, output, started_at, finished_at."""
@@ -191,16 +214,39 @@ class TaskStore:
         newest = select(TaskEvent.xid).order_by(literal_column("rowid").desc()).limit(1)
         return func.coalesce(newest.scalar_subquery(), 0) + 1
 
+    async def under_way(self, owner: str, work: str) -> bool:
+        """Tell whether a task of ``owner`` that others may share does the work with the hash ``work`` (R20)."""
+        alive = Task.status.in_(("queued", "waiting", "running"))
+        same = (Task.owner_id == owner, Task.input_hash == work, Task.deterministic, Task.leader_id.is_(None))
+        return await self._database.first(select(Task.id).where(*same, alive).limit(1)) is not None
+
+    async def keyed(self, owner: str, key: str) -> Duplicate | None:
+        """Return what an idempotency key of ``owner`` stands for (R19)."""
+        row = await self._database.first(
+            select(IdempotencyKey.task_id, IdempotencyKey.body_hash).where(
+                IdempotencyKey.owner_id == owner, IdempotencyKey.key == key, IdempotencyKey.expires_at > now()
+            )
+        )
+        return Duplicate(row["task_id"], row["body_hash"]) if row else None
+
     async def delete(self, task: str, owner: str) -> bool:
-        """Delete a finished task of ``owner`` with everything that belongs to it."""
+        """Delete a finished task of ``owner`` with everything that belongs to it alone."""
+        sharer = aliased(Task)
+        shared = select(sharer.id).where(sharer.leader_id == task)
         async with self._database.transaction() as transaction:
             gone = await transaction.execute(
                 delete(Task)
                 .where(Task.id == task, Task.owner_id == owner, Task.status.in_(_FINAL))
+                # They need it to tell how they end; that is a matter of seconds at most.
+                .where(~shared.where(sharer.status == "waiting").exists())
                 .returning(Task.id)
             )
             if gone.first() is None:
                 return False
             await transaction.execute(delete(TaskEvent).where(TaskEvent.task_id == task))
-            await transaction.execute(delete(TaskOutput).where(TaskOutput.task_id == task))
+            await transaction.execute(
+                delete(TaskOutput).where(
+                    TaskOutput.task_id == task, ~shared.where(sharer.output_apart).exists()
+                )
+            )
             return True

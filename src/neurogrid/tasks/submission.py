@@ -1,30 +1,30 @@
-"""Accepting tasks: one, one and its result, or many at once (design §3)."""
+"""Accepting tasks: one, or one and its result (design §3)."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
-
-import orjson
+from typing import cast
 
 from neurogrid.auth.policy import Identity
 from neurogrid.core.db import is_away
-from neurogrid.core.errors import Conflict, GridError
+from neurogrid.core.errors import Conflict, GridError, OutcomeUnknown
 from neurogrid.core.ids import new_id
 from neurogrid.core.settings import TaskSettings
 from neurogrid.events.states import StateEvents
+from neurogrid.idempotency.turns import Turns
+from neurogrid.limits.rows import Rows
+from neurogrid.queue.answers import Answer, Duplicate, Inserted
 from neurogrid.queue.journal import Journal
-from neurogrid.queue.ops import Duplicate, Idempotency, Insert
-from neurogrid.queue.policy import FINAL
+from neurogrid.queue.ops import Idempotency, Insert
+from neurogrid.queue.policy import FINAL, Status
 from neurogrid.tasks import views
 from neurogrid.tasks.cancellation import Cancellation
-from neurogrid.tasks.idempotency import Turns, once, require_same
-from neurogrid.tasks.load import OwnerLoad
-from neurogrid.tasks.policy import WEIGHTS, cost_of, priority_of
-from neurogrid.tasks.ports import Dispatching, Model, Models
+from neurogrid.tasks.deadlines import Deadlines
+from neurogrid.tasks.idempotency import once, require_same
+from neurogrid.tasks.ports import Budget, Dispatching, Models
+from neurogrid.tasks.preparation import Preparation, Wanted
 from neurogrid.tasks.schemas import TaskSubmit
 from neurogrid.tasks.store import TaskStore
 from neurogrid.tasks.waiters import Waiters
@@ -54,17 +54,19 @@ class Submissions:
         models: Models,
         dispatching: Dispatching,
         waiters: Waiters,
+        deadlines: Deadlines,
+        budget: Budget,
         settings: TaskSettings,
     ) -> None:
         """Validate against ``models``, write through ``journal``, hand over to ``dispatching``."""
         self._journal = journal
         self._store = store
         self._states = states
-        self._models = models
         self._dispatching = dispatching
         self._waiters = waiters
         self._settings = settings
-        self._load = OwnerLoad(store, settings.max_queued)
+        self._budget = budget
+        self._preparation = Preparation(store, models, dispatching, deadlines, budget, settings)
         self._turns = Turns()
         self._cancellation = Cancellation(journal, store, states, dispatching)
         self.max_wait = settings.max_wait
@@ -74,34 +76,102 @@ class Submissions:
     ) -> Submitted:
         """Accept a task, under the id ``task`` if given.
 
-        With an idempotency ``key`` that was used before, the task of then is returned as it is now.
+        With an idempotency ``key`` that was used before, the task of then is returned as it is now, whatever
+        would be wrong with it by now.
         Raises ``UnknownModel``, ``Invalid``, ``TooManyTasks``, ``IdempotencyConflict``, ``Unavailable``,
         ``OutcomeUnknown``.
         """
-        asked = once(key, body)
-        async with self._turns.take(actor.user_id, asked):
-            return await self._submit(actor, body, asked, task or new_id())
+        wanted = Wanted(body, task or new_id(), once(key, body))
+        async with self._turns.take(actor.user_id, key):
+            try:
+                op = await self._preparation.row(actor, wanted)
+            except GridError as error:
+                return await self._known_or(error, actor, wanted.once)
+            try:
+                answer = await self._journal.execute(op)
+            except BaseException as error:
+                self._let_go(op, error)
+                raise
+            return await self._outcome(actor, wanted.once, self._handed_over(op, answer))
 
-    async def _submit(
-        self, actor: Identity, body: TaskSubmit, asked: Idempotency | None, task: str
-    ) -> Submitted:
-        model = await self._models.model(body.model or self._settings.default_model)
-        model.validate(body.input, body.parameters)
-        await self._load.admit(actor.user_id)
-        lane = await self._dispatching.lane(model.spec.name, body.requires)
-        op = self._insertion(actor, body, model, lane, asked, task)
+    async def submit_many(
+        self, actor: Identity, bodies: Iterable[tuple[TaskSubmit, str | None]], granted: Rows
+    ) -> list[Submitted | GridError]:
+        """Accept tasks, or say what is wrong with each; beside each stands its idempotency key, if it has one.
+
+        Each fares as if it were submitted by itself, but no more than ``granted`` become tasks. The keys must
+        differ, and nobody else may be using them.
+        """
+        wanted = [Wanted(body, new_id(), once(key, body)) for body, key in bodies]
+        rows = await self._preparation.rows(actor, wanted, granted)
+        ops = [row for row in rows if isinstance(row, Insert)]
         try:
-            answer = await self._journal.execute(op)
+            answers = await self._journal.execute_all(ops)
         except BaseException:
-            self._dispatching.inserted(op, None)
+            self._preparation.give_back(ops)
             raise
-        if isinstance(answer, Duplicate):
+        # All that are written are handed over before anything is looked up for another.
+        fates = {op.id: self._fate(op, answer, granted) for op, answer in zip(ops, answers, strict=True)}
+        outcomes: list[Submitted | GridError] = []
+        for one, row in zip(wanted, rows, strict=True):
+            try:
+                if isinstance(row, GridError):
+                    outcomes.append(await self._known_or(row, actor, one.once))
+                else:
+                    outcomes.append(await self._outcome(actor, one.once, fates[row.id]))
+            except GridError as error:
+                outcomes.append(error)
+        return outcomes
+
+    def _fate(
+        self, op: Insert, answer: Answer | Exception, granted: Rows
+    ) -> Submitted | Duplicate | Exception:
+        if not isinstance(answer, Inserted | OutcomeUnknown):
+            granted.put_back()
+        if isinstance(answer, Inserted | Duplicate):
+            return self._handed_over(op, answer)
+        error = cast("Exception", answer)
+        self._let_go(op, error)
+        return error
+
+    def _let_go(self, op: Insert, error: BaseException) -> None:
+        """Give back what was held for a task that is not written; if nobody knows, its end settles the tokens."""
+        if isinstance(error, OutcomeUnknown):
             self._dispatching.inserted(op, None)
-            require_same(asked, answer)
-            return Submitted(answer.task, await self._known(actor, answer.task), replayed=True)
-        self._states.inserted(op, answer)
+        else:
+            self._preparation.give_back((op,))
+
+    async def _outcome(
+        self, actor: Identity, asked: Idempotency | None, fate: Submitted | Duplicate | Exception
+    ) -> Submitted:
+        if isinstance(fate, Exception):
+            raise fate
+        return await self._again(actor, asked, fate) if isinstance(fate, Duplicate) else fate
+
+    def _handed_over(self, op: Insert, answer: Inserted | Duplicate) -> Submitted | Duplicate:
+        """Have a task run that is written now, unless its key stands for another one."""
+        if isinstance(answer, Duplicate):
+            self._preparation.give_back((op,))
+            return answer
+        if answer.status is Status.WAITING:  # its leader alone is charged (R20)
+            self._budget.release(op.id)
+        self._states.inserted(op.owner)
         self._dispatching.inserted(op, answer)
         return Submitted(op.id, views.accepted(op, answer))
+
+    async def _known_or(self, error: GridError, actor: Identity, asked: Idempotency | None) -> Submitted:
+        """Answer with the task that a key stands for, whatever would be wrong with it by now; else raise ``error``."""
+        if asked is None:
+            raise error
+        known = await self._store.keyed(actor.user_id, asked.key)
+        if known is None:
+            raise error
+        return await self._again(actor, asked, known)
+
+    async def _again(self, actor: Identity, asked: Idempotency | None, known: Duplicate) -> Submitted:
+        """Answer with the task that an idempotency key stands for (R19)."""
+        require_same(asked, known)
+        return Submitted(known.task, await self._known(actor, known.task), replayed=True)
 
     async def _known(self, actor: Identity, task: str) -> bytes:
         row = await self._store.get(task, actor.user_id)
@@ -109,44 +179,6 @@ class Submissions:
             msg = "The task that this Idempotency-Key stands for was deleted. Take a fresh key."
             raise Conflict(msg)
         return views.whole(row)
-
-    def _insertion(
-        self,
-        actor: Identity,
-        body: TaskSubmit,
-        model: Model,
-        lane: str,
-        asked: Idempotency | None,
-        task: str,
-    ) -> Insert:
-        spec = model.spec
-        priority = priority_of(actor.tier, body.priority)
-        input_ = orjson.dumps(body.input).decode()
-        estimate = cost_of(spec.kind, len(input_), body.parameters)
-        cost, present = self._dispatching.price(actor.user_id, lane, priority, estimate)
-        return Insert(
-            id=task,
-            owner=actor.user_id,
-            lane=lane,
-            model=spec.name,
-            model_version=spec.version,
-            priority=priority,
-            cost=cost,
-            weight=WEIGHTS[actor.tier],
-            present=present,
-            input=input_,
-            parameters=orjson.dumps(body.parameters).decode(),
-            input_hash=input_hash(body, spec.name, spec.version),
-            max_attempts=body.max_attempts or self._settings.max_attempts,
-            deterministic=spec.deterministic,
-            requires=_pairs(body.requires),
-            metadata=_pairs(body.metadata),
-            timeout_s=body.timeout,
-            deadline=body.deadline,
-            on_disconnect=body.on_disconnect,
-            session=self._dispatching.reserve(lane),
-            once=asked,
-        )
 
     async def submit_and_wait(
         self,
@@ -197,29 +229,6 @@ class Submissions:
             await self._cancellation.cancel(actor.user_id, task, patient=True)
         return not self._waiters.closing
 
-    async def submit_many(self, actor: Identity, bodies: Sequence[TaskSubmit | GridError]) -> bytes:
-        """Accept each task by itself; return JSON with a task or a problem for each, in their order.
-
-        An error in place of a task is handed on as its answer.
-        """
-        answers = await asyncio.gather(*(self._one_of_many(actor, body) for body in bodies))
-        accepted = sum(1 for status, _ in answers if status == "accepted")
-        rows = [
-            {"status": status, "task" if status == "accepted" else "error": body} for status, body in answers
-        ]
-        return orjson.dumps({"accepted": accepted, "refused": len(answers) - accepted, "data": rows})
-
-    async def _one_of_many(self, actor: Identity, body: TaskSubmit | GridError) -> tuple[str, Any]:
-        try:
-            if isinstance(body, GridError):
-                raise body
-            submitted = await self.submit(actor, body)
-        except GridError as error:
-            errors = [{"field": each.field, "message": each.message} for each in error.errors]
-            problem = {"code": error.code, "status": error.status, "detail": error.detail, "errors": errors}
-            return "refused", problem
-        return "accepted", orjson.Fragment(submitted.body)
-
 
 async def _first(gone: Gone, over: asyncio.Event) -> bool:
     """Wait until the client is gone or the task over; ``True`` if the client went first."""
@@ -232,20 +241,3 @@ async def _first(gone: Gone, over: asyncio.Event) -> bool:
         ends.cancel()
         leaves.cancel()
         await asyncio.gather(ends, leaves, return_exceptions=True)
-
-
-def input_hash(body: TaskSubmit, model: str, version: str) -> str:
-    """Return the SHA-256 of a task's canonical JSON: equal for tasks that ask for the same work."""
-    canonical: dict[str, Any] = {
-        "model": model,
-        "version": version,
-        "input": body.input,
-        "parameters": body.parameters,
-        "requires": body.requires,
-        "timeout": body.timeout,
-    }
-    return hashlib.sha256(orjson.dumps(canonical, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _pairs(pairs: dict[str, str]) -> str | None:
-    return orjson.dumps(pairs).decode() if pairs else None

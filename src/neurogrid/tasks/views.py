@@ -14,8 +14,9 @@ import orjson
 from neurogrid.protocol.events import isoformat
 from neurogrid.protocol.messages import Usage
 from neurogrid.queue import eventdata
-from neurogrid.queue.ops import Insert, Inserted
-from neurogrid.queue.policy import Priority, Status
+from neurogrid.queue.answers import Inserted
+from neurogrid.queue.ops import Insert
+from neurogrid.queue.policy import Priority, Status, WaitReason
 
 PRIORITY_NAMES = {priority.value: priority.name.lower() for priority in Priority}
 _EMPTY = orjson.Fragment(b"{}")
@@ -76,11 +77,12 @@ def whole(row: Mapping[str, Any]) -> bytes:
 def accepted(op: Insert, answer: Inserted) -> bytes:
     """Return a task that was just accepted as JSON, without reading it back."""
     running = answer.status is Status.RUNNING and op.session is not None
+    follows = answer.status is Status.WAITING
     created = isoformat(answer.created_at)
     view = {
         "id": op.id,
         "object": "task",
-        "status": answer.status.value,
+        "status": "queued" if follows else answer.status.value,
         "model": op.model,
         "parameters": orjson.Fragment(op.parameters),
         "error": None,
@@ -88,7 +90,7 @@ def accepted(op: Insert, answer: Inserted) -> bytes:
         "cached": False,
         "priority": PRIORITY_NAMES[op.priority],
         "requires": _json(op.requires, _EMPTY),
-        "wait_reason": None,
+        "wait_reason": WaitReason.LEADER.value if follows else None,
         "attempt": 1,
         "errors": 0,
         "max_attempts": op.max_attempts,

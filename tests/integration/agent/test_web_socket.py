@@ -12,10 +12,11 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from neurogrid.agent.agent import Agent
-from neurogrid.agent.connect import NodeRefused, web_socket
+from neurogrid.agent.connect import Backoff, NodeRefused, web_socket
 from neurogrid.protocol.link import LinkClosed
 from neurogrid.protocol.messages import Hello, Welcome, decode_from_node, encode
 from tests.support.node import Puppet
+from tests.support.until import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -78,6 +79,29 @@ async def test_other_answers_are_tried_again() -> None:
             await web_socket(url, "token")()
     with pytest.raises(OSError):
         await web_socket(url, "token")()
+
+
+async def test_the_next_gateway_is_tried() -> None:
+    """Of several gateways a node goes to the next when one is away or ends the connection, round and round."""
+    seen: list[str] = []
+
+    def named(name: str) -> Handler:
+        async def handle(connection: ServerConnection) -> None:
+            seen.append(name)
+            await connection.recv()
+            await connection.send(encode(Welcome("n", "s", 10, 3)), text=True)
+            await connection.close(1012, "restarting")
+
+        return handle
+
+    async with gateway(named("a")) as first, gateway(named("b")) as second:
+        connect = web_socket([first, "127.0.0.1:1", second], "token")
+        agent = Agent("node", "1", [Puppet()], slots=1, connect=connect, backoff=Backoff(0.01, 0.05))
+        run = asyncio.create_task(agent.run())
+        await until(lambda: len(seen) >= 5, what="the node has gone round twice")
+        run.cancel()
+        await asyncio.wait({run})
+    assert seen[:5] == ["a", "b", "a", "b", "a"]
 
 
 async def test_close_code_and_reason_arrive() -> None:

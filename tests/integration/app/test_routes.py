@@ -16,17 +16,8 @@ from neurogrid.app import create_app
 from neurogrid.auth.deps import permitted
 from neurogrid.auth.policy import PERMISSIONS, Role
 from tests.support.gateway import RunningGateway, settings_for
+from tests.support.routes import OPEN
 
-OPEN = {
-    "/health/live",
-    "/health/ready",
-    "/metrics",
-    "/openapi.json",
-    "/docs",
-    "/docs/assets",
-    "/docs/oauth2-redirect",
-    "/redoc",
-}
 AUTHENTICATE_THEMSELVES = {"/v1/ws", "/v1/nodes/connect"}
 
 
@@ -67,6 +58,11 @@ def test_every_route_names_a_permission(app: FastAPI) -> None:
             assert isinstance(kind, APIRoute), f"{path} is of a kind that cannot name a permission"
             assert list(permissions(route.dependant)), f"{path} names no permission"
     assert len(guarded(app)) >= 12, "the walk finds the routes"
+    exempt = {*OPEN, *AUTHENTICATE_THEMSELVES}
+    assert exempt <= {route.path for route in iter_route_contexts(app.routes)}, (
+        "no exemption outlives its route"
+    )
+    assert all(OPEN.values()), "each exemption has its reason"
 
 
 def test_every_permission_is_somebodys(app: FastAPI) -> None:
@@ -108,5 +104,23 @@ async def test_roles_reach_what_they_may(sqlite_grid: RunningGateway, role: Role
 def test_users_are_kept_from_operation() -> None:
     """The lines between the roles are drawn where the design draws them."""
     users, operators = PERMISSIONS[Role.USER], PERMISSIONS[Role.OPERATOR]
-    assert {permission.value for permission in users} == {"tasks:read", "tasks:write", "models:read"}
-    assert {permission.value for permission in operators - users} == {"nodes:read", "nodes:write"}
+    assert {permission.value for permission in users} == {
+        "tasks:read",
+        "tasks:write",
+        "models:read",
+        "account:read",
+        "account:write",
+        "keys:read",
+        "keys:write",
+    }
+    assert {permission.value for permission in operators - users} == {
+        "nodes:read",
+        "nodes:write",
+        "monitoring:read",
+    }
+    assert {permission.value for permission in PERMISSIONS[Role.ADMIN] - operators} == {
+        "announcements:write",
+        "audit:read",
+        "users:read",
+        "users:write",
+    }

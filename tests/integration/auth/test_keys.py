@@ -8,35 +8,18 @@ import httpx
 import pytest
 from sqlalchemy import Executable, select, update
 
-from neurogrid.auth import service, tokens
+from neurogrid.auth import tokens
 from neurogrid.auth.policy import Role, Tier
 from neurogrid.auth.service import CACHE_SECONDS, AuthService
 from neurogrid.auth.tables import ApiKey, User
 from neurogrid.core.errors import Conflict, Invalid, NotFound, Unauthenticated
 from neurogrid.core.ids import now
 from neurogrid.core.prepared import Row
+from tests.support.door import Clock
 from tests.support.gateway import Account, RunningGateway
 from tests.support.until import until
 
 pytestmark = pytest.mark.asyncio
-
-
-class Clock:
-    """A monotonic clock that moves when told."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock by which identities grow old."""
-    clock = Clock()
-    monkeypatch.setattr(service, "time", clock)
-    return clock
 
 
 async def key_id(grid: RunningGateway, key: str) -> str:
@@ -185,7 +168,7 @@ async def test_accounts_are_unique_and_sane(grid: RunningGateway) -> None:
 async def test_recheck_tells_who_still_holds(grid: RunningGateway, ada: Account, eve: Account) -> None:
     """Open sockets are asked about in one query, and the revoked are not among the answers."""
     identities = [await grid.auth.identify(account.key) for account in (ada, eve)]
-    await grid.auth.revoke_key(identities[0].key_id)
+    await grid.auth.revoke_key(await key_id(grid, ada.key))
     assert await grid.auth.recheck(identities) == {identities[1]}
     assert await grid.auth.recheck([]) == set()
 

@@ -124,6 +124,34 @@ def test_retry_says_what_runs_again(gateway: StandIn) -> None:
     assert orjson.loads(done.stdout) == {"replayed": ["a"], "refused": [refused]}
 
 
+def test_log_lists_what_happened(gateway: StandIn) -> None:
+    """The log says when, where and why, for people in lines and for scripts as the events themselves."""
+    story = [
+        ("0-1", "task.queued", {"model": "m"}),
+        ("1-1", "task.running", {"node": "n1"}),
+        (
+            "2-0",
+            "task.retrying",
+            {"reason": "error", "error": {"code": "boom", "message": "it \x1b[31mbroke"}},
+        ),
+        ("2-1", "task.running", {"node": "n2"}),
+    ]
+    data = [
+        {"id": id, "type": kind, "task_id": TASK, "at": stand_in.AT, "data": data} for id, kind, data in story
+    ]
+    gateway.answer(f"GET /v1/tasks/{TASK}/log", json({"data": data}))
+    done = run("task", "log", TASK)
+    assert done.exit_code == 0
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [(line[0], line[3]) for line in lines[1:]] == [
+        (id, kind.removeprefix("task.")) for id, kind, _ in story
+    ]
+    assert lines[2][-1] == "n1"
+    assert "error · it \ufffd[31mbroke (boom)" in done.stdout
+    shown = orjson.loads(run("task", "log", TASK, "--json").stdout)
+    assert [(event["id"], event["type"], event["data"]) for event in shown] == story
+
+
 def test_dead_letters_are_listed_and_replayed(gateway: StandIn) -> None:
     """Dead letters are shown with their error; --replay goes on until there are no more."""
     failed = task_json(id="a", status="failed", error={"code": "boom", "message": "it broke"})

@@ -43,7 +43,7 @@ async def test_a_queued_task_is_cancelled_at_once(world: World) -> None:
 
 async def test_a_task_in_backoff_is_cancelled(world: World) -> None:
     """R1: a cancel during a backoff is final; when the backoff would have ended nothing happens."""
-    world.gateway.gate._attempts._policy = RetryPolicy(base=1000.0, longest=1000.0)
+    world.gateway.gate._settlements._policy = RetryPolicy(base=1000.0, longest=1000.0)
     node = await world.node()
     task = await world.submit(max_attempts=9)
     heard = await world.follow(task)

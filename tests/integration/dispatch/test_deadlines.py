@@ -50,7 +50,7 @@ async def test_a_queued_task_that_is_too_late_fails(world: World) -> None:
 
 async def test_a_waiting_task_that_is_too_late_fails(world: World) -> None:
     """A deadline passes during a backoff, too."""
-    world.gateway.gate._attempts._policy = RetryPolicy(base=1000.0, longest=1000.0)
+    world.gateway.gate._settlements._policy = RetryPolicy(base=1000.0, longest=1000.0)
     node = await world.node()
     task = await world.submit(deadline=FAR)
     await node.fail(await node.expect(Assign))
@@ -122,7 +122,7 @@ async def test_a_time_out_at_the_deadline_is_final(world: World) -> None:
 
 async def test_no_retry_begins_after_the_deadline(world: World) -> None:
     """A retry whose backoff would end after the deadline is not waited for: the task fails at once, and says why."""
-    world.gateway.gate._attempts._policy = RetryPolicy(base=1000.0, longest=1000.0)
+    world.gateway.gate._settlements._policy = RetryPolicy(base=1000.0, longest=1000.0)
     node = await world.node()
     task = await world.submit(deadline=in_(300), max_attempts=9)
     await node.fail(await node.expect(Assign))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from neurogrid.auth.trail import Trail
 from neurogrid.core.errors import GridError
 from neurogrid.dispatch import orders
 from neurogrid.dispatch.connection import (
@@ -47,6 +48,11 @@ async def seen(world: World, name: str = "node", gateway: Gateway | None = None)
     """Return a node as operators see it."""
     (found,) = [node for node in await (gateway or world.gateway).nodes.overview() if node.name == name]
     return found
+
+
+def trail(world: World) -> Trail:
+    """Whoever gives orders here: the server itself."""
+    return Trail(world.gateway.identity.audit)
 
 
 async def id_of(world: World, name: str = "node") -> str:
@@ -96,7 +102,7 @@ async def runs_again(world: World, task: str, node: ScriptedNode, reason: str) -
 
 
 async def cordon(world: World, name: str = "node") -> None:
-    await world.gateway.nodes.cordon(await id_of(world, name))
+    await world.gateway.nodes.cordon(await id_of(world, name), trail(world))
     await until(lambda: not connection_of(world, name).accepting, what=f"{name} gets nothing new")
 
 
@@ -117,7 +123,7 @@ async def test_a_cordoned_node_gets_nothing_new(world: World) -> None:
     assert order.task == waiting[0]
     assert (await world.truth.task(waiting[1]))["status"] == "queued"
     assert not connection_of(world).running
-    await world.gateway.nodes.uncordon(await id_of(world))
+    await world.gateway.nodes.uncordon(await id_of(world), trail(world))
     again = await node.expect(Assign)
     assert (again.task, again.attempt) == (waiting[1], 1)
     await finish(other, order)
@@ -129,14 +135,14 @@ async def test_orders_can_be_given_twice(world: World) -> None:
     await world.node()
     id = await id_of(world)
     nodes = world.gateway.nodes
-    assert (await nodes.uncordon(id)).state is NodeState.ACTIVE
+    assert (await nodes.uncordon(id, trail(world))).state is NodeState.ACTIVE
     for _ in range(2):
-        assert (await nodes.cordon(id)).state is NodeState.CORDONED
-    first = await nodes.drain(id, 600)
-    again = await nodes.drain(id, 5)
+        assert (await nodes.cordon(id, trail(world))).state is NodeState.CORDONED
+    first = await nodes.drain(id, 600, trail(world))
+    again = await nodes.drain(id, 5, trail(world))
     assert (again.state, again.drain_until) == (NodeState.DRAINING, first.drain_until)
-    assert (await nodes.cordon(id)).state is NodeState.DRAINING
-    back = await nodes.uncordon(id)
+    assert (await nodes.cordon(id, trail(world))).state is NodeState.DRAINING
+    back = await nodes.uncordon(id, trail(world))
     assert (back.state, back.drain_until) == (NodeState.ACTIVE, None)
 
 
@@ -161,7 +167,7 @@ async def test_an_order_reaches_every_gateway(pair: World) -> None:
     await cordon(world)
     task = await world.submit(world.gateways[1])
     assert (await world.truth.task(task))["status"] == "queued"
-    await world.gateway.nodes.uncordon(await id_of(world))
+    await world.gateway.nodes.uncordon(await id_of(world), trail(world))
     await finish(node, await node.expect(Assign))
 
 
@@ -184,7 +190,7 @@ async def test_a_drained_node_hands_back_uncharged(world: World) -> None:
     node = await world.node(slots=2)
     done, kept = [await given(world, node) for _ in range(2)]
     other = await world.node("other")
-    await world.gateway.nodes.drain(await id_of(world), 60)
+    await world.gateway.nodes.drain(await id_of(world), 60, trail(world))
     told = await node.expect(Drain)
     assert 50 < told.deadline_s <= 60
     late = await world.submit()
@@ -219,13 +225,13 @@ async def test_an_assignment_that_crossed_the_goodbye_comes_back(world: World) -
 async def test_a_new_process_of_a_draining_node_is_cordoned(world: World) -> None:
     """Whoever was to be drained has left; its successor waits until an operator takes it back."""
     node = await world.node()
-    await world.gateway.nodes.drain(await id_of(world), 60)
+    await world.gateway.nodes.drain(await id_of(world), 60, trail(world))
     await node.expect(Drain)
     await node.disconnect()
     successor = await world.node()
     assert (await seen(world)).state is NodeState.CORDONED
     assert not connection_of(world).accepting
-    await world.gateway.nodes.uncordon(await id_of(world))
+    await world.gateway.nodes.uncordon(await id_of(world), trail(world))
     await world.submit()
     await finish(successor, await successor.expect(Assign))
 
@@ -233,7 +239,7 @@ async def test_a_new_process_of_a_draining_node_is_cordoned(world: World) -> Non
 async def test_a_draining_node_that_reconnects_goes_on_to_leave(world: World) -> None:
     """A drain is not forgotten over a broken connection: the same process is told again, for the time left."""
     node = await world.node()
-    await world.gateway.nodes.drain(await id_of(world), 60)
+    await world.gateway.nodes.drain(await id_of(world), 60, trail(world))
     first = await node.expect(Drain)
     await node.disconnect()
     await node.attach()
@@ -252,7 +258,7 @@ async def test_draining_a_node_that_is_away(world: World) -> None:
         return not (await seen(world)).connected
 
     await until(away)
-    await world.gateway.nodes.drain(await id_of(world), 60)
+    await world.gateway.nodes.drain(await id_of(world), 60, trail(world))
     await state_is(world, NodeState.CORDONED)
 
 
@@ -263,7 +269,7 @@ async def test_who_does_not_leave_is_made_to(world: World, monkeypatch: pytest.M
     task = await world.submit()
     await node.expect(Assign)
     other = await world.node("other")
-    await world.gateway.nodes.drain(await id_of(world), 0)
+    await world.gateway.nodes.drain(await id_of(world), 0, trail(world))
     assert (await node.hung_up()).code == CLOSE_FORBIDDEN
     await runs_again(world, task, other, "drained")
 
@@ -281,7 +287,7 @@ async def test_a_removed_node_is_gone(world: World) -> None:
     await node.expect(Assign)
     other = await world.node("other")
     id = await id_of(world)
-    await world.gateway.nodes.remove(id)
+    await world.gateway.nodes.remove(id, trail(world))
     closed = await node.hung_up()
     assert (closed.code, "removed" in closed.reason) == (CLOSE_FORBIDDEN, True)
     await runs_again(world, task, other, "node_removed")
@@ -302,7 +308,7 @@ async def test_a_node_of_another_gateway_is_removed(pair: World) -> None:
     task = await world.submit(world.gateways[1])
     await node.expect(Assign)
     other = await world.node("other")
-    await world.gateway.nodes.remove(await id_of(world))
+    await world.gateway.nodes.remove(await id_of(world), trail(world))
     assert (await node.hung_up()).code == CLOSE_FORBIDDEN
     await runs_again(world, task, other, "node_removed")
 
@@ -314,7 +320,7 @@ async def test_a_node_that_is_away_is_removed(world: World) -> None:
     await node.expect(Assign)
     await node.disconnect()
     other = await world.node("other")
-    await world.gateway.nodes.remove(await id_of(world))
+    await world.gateway.nodes.remove(await id_of(world), trail(world))
     await runs_again(world, task, other, "node_removed")
 
 
@@ -324,7 +330,9 @@ async def test_a_node_that_is_away_is_removed(world: World) -> None:
 async def token_of(world: World, **wanted: Any) -> Scope:
     """Make a token and return what a node gets that shows it."""
     tokens = world.gateway.join_tokens
-    return await tokens.admit((await tokens.create(NewToken(**wanted))).token)
+    async with world.gateway._database.transaction() as transaction:
+        made = await tokens.create(transaction, NewToken(**wanted), trail(world))
+    return await tokens.admit(made.token)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +375,7 @@ async def test_a_token_that_ends_takes_its_nodes_along(deaf: World, ending: str)
     other = ScriptedNode(world, "other", scope=await token_of(world))
     await other.attach()
     if ending == "revoked":
-        await world.gateway.join_tokens.revoke(scope.token)
+        await world.gateway.join_tokens.revoke(scope.token, trail(world))
     for node in nodes:
         assert (await node.hung_up()).code == CLOSE_UNAUTHENTICATED
     again = {order.task: order for order in [await other.expect(Assign), await other.expect(Assign)]}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from neurogrid.protocol.messages import Assign, Committed
 from neurogrid.queue.ops import Insert

@@ -100,12 +100,25 @@ async def test_tokens_are_for_operators(grid: RunningGateway, ada: Account) -> N
 
 
 @pytest.mark.parametrize(
-    "frame", ["", "{}", "x" * 100, '{"type":"result"}', '{"type":"hello","name":1}', b"\xff\xfe", "[" * 5000]
+    "frame",
+    [
+        "",
+        "{}",
+        "x" * 100,
+        "x" * 2_000_000,
+        '{"type":"result"}',
+        '{"type":"hello","name":1}',
+        b"\xff\xfe",
+        "[" * 5000,
+    ],
 )
 async def test_nonsense_from_a_node_ends_its_connection(
     sqlite_grid: RunningGateway, frame: str | bytes
 ) -> None:
-    """Who does not speak the protocol is shown the door, and the gateway goes on."""
+    """Who does not speak the protocol is shown the door, and the gateway goes on.
+
+    It is read before it is judged (not 1009), since a node's hello may be long.
+    """
     operator = await sqlite_grid.account(Role.OPERATOR)
     token = (await operator.http.post("/v1/nodes/tokens", json={})).json()["token"]
     url = sqlite_grid.url.replace("http", "ws") + "/v1/nodes/connect"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from neurogrid.core.ids import new_id
 from neurogrid.protocol.messages import Usage
-from neurogrid.queue.ops import Cancel, Canceled, Claimed, Finish, Finished, Guard, Requeue, Requeued, Want
+from neurogrid.queue.answers import Canceled, Claimed, Finished, Requeued
+from neurogrid.queue.ops import Cancel, Finish, Guard, Requeue, Want
 from neurogrid.queue.policy import Charge, Status
 from tests.support.truth import Truth
 

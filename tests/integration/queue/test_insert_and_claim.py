@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import delete
 
 from neurogrid.core.ids import new_id
-from neurogrid.queue.ops import Claimed, Inserted, Renew, Want
+from neurogrid.queue.answers import Claimed, Inserted
+from neurogrid.queue.ops import Renew, Want
 from neurogrid.queue.policy import Priority, Status
 from tests.support.queue import insertion
 from tests.support.truth import EVENTS, Truth, truth_of

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
-    RuleBasedStateMachine,
     invariant,
     rule,
-    run_state_machine_as_test,
 )
 
 from neurogrid.core.ids import new_id
 from neurogrid.queue.ops import Cancel, Evict, Finish, Guard, Replay, Requeue, SessionRef, Want
 from neurogrid.queue.policy import FINAL, NEXT, Charge, Status
+from tests.support.machines import AsyncMachine, run_machine
 from tests.support.queue import insertion
 from tests.support.truth import Truth, truth_of
 
-T = TypeVar("T")
 STALE = st.sampled_from([0, 0, 0, -1, 1])
 """Mostly the present attempt, sometimes one before or after it."""
 
@@ -51,16 +44,14 @@ class Model:
         self.finals += to in FINAL
 
 
-class Life(RuleBasedStateMachine):
+class Life(AsyncMachine):
     """Asks the queue for everything it can do, and keeps the model beside it."""
 
     url = ""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.stack = AsyncExitStack()
-        self.truth: Truth = self.loop.run_until_complete(self.stack.enter_async_context(truth_of(self.url)))
+        self.truth: Truth = self.run(self.stack.enter_async_context(truth_of(self.url)))
         self.lane = new_id()
         self.tasks: dict[str, Model] = {}
         self.sessions: dict[str, SessionRef] = {}
@@ -68,9 +59,6 @@ class Life(RuleBasedStateMachine):
 
     ids = Bundle("ids")
     nodes = Bundle("nodes")
-
-    def run(self, work: Awaitable[T]) -> T:
-        return self.loop.run_until_complete(_wrapped(work))
 
     @rule(target=nodes)
     def attach(self) -> str:
@@ -183,28 +171,11 @@ class Life(RuleBasedStateMachine):
             assert sum(kind in ENDS for _, kind in history) == task.finals
             assert len({event for event, _ in history}) == len(history)
 
-    def teardown(self) -> None:
-        self.loop.run_until_complete(self.stack.aclose())
-        self.loop.close()
-
 
 ENDS = {"task.completed", "task.failed", "task.canceled"}
-
-
-async def _wrapped(work: Awaitable[T]) -> T:
-    return await work
 
 
 @pytest.mark.timeout(240)
 def test_any_life_follows_the_model(database_url: str) -> None:
     """R1, R3, R4: no order of requests, stale ones among them, brings a task where the model does not have it."""
-    machine: type[Life] = type("LifeHere", (Life,), {"url": database_url})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=15,
-            stateful_step_count=25,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(Life, examples=8, steps=25, url=database_url)

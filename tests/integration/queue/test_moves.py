@@ -9,18 +9,8 @@ import pytest
 
 from neurogrid.core.ids import new_id
 from neurogrid.protocol.messages import Usage
-from neurogrid.queue.ops import (
-    Bill,
-    Cancel,
-    Claimed,
-    Expire,
-    Expired,
-    Finish,
-    Replay,
-    Requeue,
-    Requeued,
-    Want,
-)
+from neurogrid.queue.answers import Claimed, Expired, Requeued
+from neurogrid.queue.ops import Bill, Cancel, Expire, Finish, Replay, Requeue, Want
 from neurogrid.queue.policy import Charge, Status
 from tests.support.truth import LONG_AGO, Truth
 

@@ -10,7 +10,8 @@ import pytest_asyncio
 
 from neurogrid.core.ids import new_id
 from neurogrid.dispatch.fairness import FairClock
-from neurogrid.queue.ops import Claimed, Finish, Insert, Requeue, SessionRef, Want
+from neurogrid.queue.answers import Claimed
+from neurogrid.queue.ops import Finish, Insert, Requeue, SessionRef, Want
 from neurogrid.queue.policy import Charge, Priority, Status
 from tests.support.queue import insertion
 from tests.support.truth import Truth, truth_of

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from neurogrid.queue.ops import Cancel, Claimed, Evict, Finish, Guard, Insert, Op, Renew, Requeue, Want
+from neurogrid.queue.answers import Claimed
+from neurogrid.queue.ops import Cancel, Evict, Finish, Guard, Insert, Op, Renew, Requeue, Want
 from neurogrid.queue.policy import Charge, Status
 from tests.support.queue import insertion
 from tests.support.truth import Truth

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from neurogrid.core.ids import new_id, now
 from neurogrid.queue.ops import Evict, Guard, Renew, SessionRef, Want

@@ -12,6 +12,7 @@ import pytest_asyncio
 from sqlalchemy import make_url
 
 from neurogrid.core.ids import new_id
+from neurogrid.queue import sqlite_statements
 from neurogrid.queue.ops import Want
 from neurogrid.queue.policy import Status
 from neurogrid.queue.sqlite import SqliteWriter
@@ -67,6 +68,17 @@ async def test_the_journal_is_durable(truth: Truth, sqlite_url: str) -> None:
     with sqlite3.connect(make_url(sqlite_url).database or "") as elsewhere:
         assert elsewhere.execute("SELECT status FROM tasks WHERE id = ?", [op.id]).fetchone() == ("queued",)
     elsewhere.close()
+
+
+@pytest.mark.parametrize("claim", [sqlite_statements.CLAIM, sqlite_statements.CLAIM_AGED])
+async def test_claims_use_their_index(truth: Truth, claim: str) -> None:
+    """R13, R15: a claim reads the head of `ix_tasks_claim`; it neither scans nor sorts what waits behind it."""
+    writer = truth.writer
+    assert isinstance(writer, SqliteWriter)
+    assert writer._connection is not None
+    steps = [row[3] for row in writer._connection.execute(f"EXPLAIN QUERY PLAN {claim}", [None] * 6)]
+    assert any("ix_tasks_claim" in step for step in steps)
+    assert not [step for step in steps if "TEMP B-TREE" in step or step.startswith("SCAN tasks")]
 
 
 async def test_a_file_locked_by_another_process_is_transient(truth: Truth, sqlite_url: str) -> None:

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from neurogrid.auth.policy import Identity, Role, Tier
 from neurogrid.core.errors import BadRequest, Unauthenticated
 from neurogrid.core.http import problems
+from neurogrid.core.http.websockets import BoundedWebSocket
 from neurogrid.core.settings import LiveSettings
 from neurogrid.events.bus import Bus
 from neurogrid.events.memory import MemoryBus
@@ -23,6 +24,7 @@ from neurogrid.events.stream import NODE_EVENTS
 from neurogrid.protocol.events import Event, EventId
 from neurogrid.streams.hub import Hub
 from neurogrid.streams.router import router
+from tests.support.limits import unlimited
 
 KEYS = {
     "alice-key": Identity("alice", "1", Role.USER, Tier.FREE),
@@ -57,6 +59,9 @@ class Rows:
 
     async def owner_of(self, task_id: str) -> str | None:
         return self.owners.get(task_id)
+
+    async def leader_of(self, task_id: str) -> str | None:
+        return None
 
     async def state_events(self, task_id: str, after: EventId) -> list[Event]:
         return [event for event in self.events.get(task_id, []) if event.id > after]
@@ -124,7 +129,7 @@ async def running_gateway(live: LiveSettings) -> AsyncIterator[Gateway]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         await hub.start()
-        yield {"hub": hub, "auth": accounts}
+        yield {"hub": hub, "auth": accounts, "limits": unlimited()}
         await hub.shutdown()
 
     app = FastAPI(lifespan=lifespan)
@@ -133,7 +138,7 @@ async def running_gateway(live: LiveSettings) -> AsyncIterator[Gateway]:
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
-        ws="websockets-sansio",
+        ws=BoundedWebSocket,
         log_level="error",
         ws_ping_interval=live.heartbeat,
         ws_per_message_deflate=False,

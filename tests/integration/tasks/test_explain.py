@@ -55,6 +55,24 @@ async def test_every_slot_is_taken(grid: RunningGateway, ada: Account, eve: Acco
     assert quote["expected_start"]["p90_seconds"] >= quote["expected_start"]["p50_seconds"] > 0
 
 
+async def test_other_models_take_the_slots(grid: RunningGateway, ada: Account, eve: Account) -> None:
+    """Where tasks of another model hold all the slots of the node, that is the reason; a quote knows it, too."""
+    operator = await grid.account(Role.OPERATOR)
+    (node,) = (await operator.http.get("/v1/nodes")).json()["data"]
+    sleepers = [{"model": "debug.sleep", "input": {"seconds": 600}}] * node["slots"]
+    assert (await eve.http.post("/v1/tasks/bulk", json={"tasks": sleepers})).json()["refused"] == 0
+
+    async def full() -> bool:
+        busy = (await operator.http.get(f"/v1/nodes/{node['id']}")).json()
+        return bool(busy["running"] == node["slots"])
+
+    await until(full)
+    task = await ada.submit("debug.echo")
+    assert await explained(ada, task) == ("no_slot", 0)
+    quote = (await eve.http.post("/v1/tasks/quote", json={"model": "debug.echo", "input": 1})).json()
+    assert quote["expected_start"]["p50_seconds"] > 0
+
+
 async def test_a_pause_after_a_failure_is_named(ada: Account) -> None:
     """A task that waits to be tried again says until when, and what went wrong is among the decisions."""
     task = await ada.submit(

@@ -150,6 +150,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "too many pairs": ({"input": "hi", "metadata": {str(n): "" for n in range(33)}}, "metadata"),
     "timeout": ({"input": "hi", "timeout": 0}, "timeout"),
     "attempts": ({"input": "hi", "max_attempts": 0}, "max_attempts"),
+    "true for a time": ({"input": "hi", "timeout": True}, "timeout"),
+    "true for a number": ({"input": "hi", "max_attempts": True}, "max_attempts"),
     "mass assignment": ({"input": "hi", "owner_id": "x"}, "owner_id"),
     "status": ({"input": "hi", "status": "completed"}, "status"),
 }
@@ -164,6 +166,18 @@ async def test_wrong_field_is_named(sqlite_grid: RunningGateway) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
         assert field in {error["field"] for error in answer.json()["errors"]}, (case, answer.json())
     assert (await ada.http.get("/v1/tasks")).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    "id", ["x", "x" * 3000, "019A7C1E-52F0-7D3A-9D2B-0C6F5F1F7A10", "%00", "%F0%9F", "-1"]
+)
+async def test_what_is_no_id_is_no_task(sqlite_grid: RunningGateway, id: str) -> None:
+    """An id that cannot be is that of no task, on every route that takes one, whatever else is wrong."""
+    ada = await sqlite_grid.account()
+    asked = [("GET", f"{path}?after=nonsense") for path in ("", "/events", "/log", "/explain")]
+    for method, path in (*asked, ("POST", "/cancel"), ("POST", "/retry"), ("DELETE", "")):
+        answer = await ada.http.request(method, f"/v1/tasks/{id}{path}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), (method, path)
 
 
 async def test_refusal_does_not_echo_the_input(sqlite_grid: RunningGateway) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from neurogrid.agent import agent as agent_module
+from neurogrid.agent import attempt as attempt_module
 from neurogrid.agent.agent import Agent
 from neurogrid.agent.attempt import MAX_UNSENT_EVENTS
 from neurogrid.agent.connect import NodeRefused
@@ -334,6 +335,22 @@ async def test_what_is_not_json_is_a_final_error(value: Any) -> None:
         await gateway.assign("t")
         error = await gateway.expect(Error)
     assert (error.error.code, error.retryable) == ("invalid_output", False)
+
+
+async def test_a_model_that_does_not_stop_talking_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text of the chunks is bounded like an output; past that, the task fails for good."""
+    monkeypatch.setattr(attempt_module, "MAX_OUTPUT", 10)
+    gateway, puppet = Gateway(), Puppet()
+    puppet.act = speaker("12345", "äöx", "")
+    async with serving(gateway, [puppet]):
+        await gateway.greet()
+        await gateway.assign("fits")
+        assert (await gateway.expect(Result)).task == "fits"
+        puppet.act = speaker(*["12345"] * 1000)
+        await gateway.assign("endless")
+        error = await gateway.expect(Error)
+    assert (error.task, error.error.code, error.retryable) == ("endless", "output_too_large", False)
+    assert error.seq == 3
 
 
 async def test_every_kind_of_event_travels() -> None:

@@ -30,6 +30,13 @@ def _endless() -> list[Any]:
     return value
 
 
+def _deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -42,8 +49,26 @@ def _endless() -> list[Any]:
         _endless(),
         msgspec.Raw(b"{broken"),
         msgspec.Raw(b"NaN"),
+        msgspec.Raw(b"[1e400]"),
+        msgspec.Raw(b'"\xff"'),
+        10**400,
+        _deep(200),
     ],
-    ids=["nan", "infinity", "object", "bytes", "set", "surrogate", "endless", "broken", "raw NaN"],
+    ids=[
+        "nan",
+        "infinity",
+        "object",
+        "bytes",
+        "set",
+        "surrogate",
+        "endless",
+        "broken",
+        "raw NaN",
+        "raw infinity",
+        "no UTF-8",
+        "large",
+        "deep",
+    ],
 )
 def test_anything_else_is_invalid_output(value: Any) -> None:
     """NaN, infinities and whatever is not JSON is refused by name rather than bent."""

@@ -18,7 +18,7 @@ from neurogrid.cli.config import flatten
 from neurogrid.cli.failures import Failure
 from neurogrid.cli.first_admin import _write
 from neurogrid.cli.main import app
-from neurogrid.cli.node import read_labels
+from neurogrid.cli.node import DEFAULT_URL, read_labels, read_urls
 from neurogrid.cli.options import read_duration
 from neurogrid.cli.task_options import pairs, read_input
 from neurogrid.cli.watching import TextWriter
@@ -83,6 +83,21 @@ def test_options_of_pairs() -> None:
     for wrong in ("temperature", "=1"):
         with pytest.raises(Failure, match="name=value"):
             pairs("--param", [wrong])
+
+
+@pytest.mark.parametrize(
+    ("given", "urls"),
+    [
+        (None, [DEFAULT_URL]),
+        ([""], [DEFAULT_URL]),
+        (["ws://a"], ["ws://a"]),
+        (["ws://a", "wss://b"], ["ws://a", "wss://b"]),
+        (["ws://a, wss://b,", "c"], ["ws://a", "wss://b", "c"]),
+    ],
+)
+def test_a_node_may_know_several_gateways(given: list[str] | None, urls: list[str]) -> None:
+    """`--url` is repeated, or names several with commas between."""
+    assert read_urls(given) == urls
 
 
 def test_input_comes_from_text_file_or_json(tmp_path: Path) -> None:

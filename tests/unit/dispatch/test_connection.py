@@ -128,6 +128,19 @@ def test_snapshot_is_all_text_so_far() -> None:
     assert str(attempt.snapshot().id) == "1-10"
 
 
+def test_only_text_counts_against_its_bound() -> None:
+    """What a piece has besides its text does not count, bytes do, and a snapshot replaces what was counted."""
+    attempt = running()
+    for seq in range(2, 12):
+        attempt.add(seq, '{"text":"ä"}'.encode(), text=True)
+    attempt.add(12, b"[1,2,3,4,5,6,7,8,9,10]", text=True)
+    assert not attempt.exceeds(20)
+    assert attempt.exceeds(19)
+    attempt.replace(13, "ä")
+    assert not attempt.exceeds(2)
+    assert attempt.exceeds(1)
+
+
 def test_kept_pieces_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """R23: chunks are folded before they grow past the bound, and the text stays whole."""
     monkeypatch.setattr("neurogrid.dispatch.connection.MAX_KEPT", 100)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -18,8 +18,9 @@ from neurogrid.events.memory import MemoryBus
 from neurogrid.events.states import StateEvents
 from neurogrid.protocol.link import Link, in_process_links
 from neurogrid.protocol.messages import Assign, Hello, ModelSpec, decode_to_node
+from neurogrid.queue.answers import Claimed, Inserted
 from neurogrid.queue.journal import Journal, RowRefused
-from neurogrid.queue.ops import Claimed, Inserted, Op, Requeue, Want
+from neurogrid.queue.ops import Op, Requeue, Want
 from neurogrid.queue.policy import Status
 from neurogrid.queue.upkeep import Upkeep
 from tests.support.queue import insertion, some_session
@@ -40,6 +41,9 @@ class Answers:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def execute_all(self, ops: Sequence[Op], *, patient: bool = False) -> list[Any]:
+        return await asyncio.gather(*(self.execute(op) for op in ops), return_exceptions=True)
 
 
 def claimed(want: Want, task: str) -> Claimed:

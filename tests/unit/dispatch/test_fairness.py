@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from neurogrid.dispatch.fairness import AGED_EVERY, FLOOR_AGE, UNFLOORED_EVERY, FairClock
+from neurogrid.dispatch.fairness import FLOOR_AGE, UNFLOORED_EVERY, FairClock
+from neurogrid.tasks.policy import AGED_EVERY
 
 
 class Time:

@@ -25,6 +25,7 @@ def report(*submissions: Submission, findings: list[Finding] | None = None) -> R
         kills=2,
         pauses=3,
         cuts=4,
+        orders=5,
         misfortunes={"kill_node": 2},
         complaints=[],
         logs="/logs",

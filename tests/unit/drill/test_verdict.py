@@ -8,7 +8,7 @@ import pytest
 
 from neurogrid.drill.records import OwnerRecord, StreamRecord, Submission
 from neurogrid.drill.verdict import EventRow, Kind, TaskRow, Verdict, judge
-from neurogrid.drill.work import ECHO, FAIL, SLEEP, End, Work
+from neurogrid.drill.work import ECHO, FAIL, RECITE, SLEEP, End, Leave, Work
 from neurogrid.protocol.events import EventId
 
 DONE = End("completed", 1, "x")
@@ -73,6 +73,9 @@ def test_a_task_must_end(status: str) -> None:
         (Work(1, ECHO, {"a": 1}, "low"), End("failed", 3, None, {"code": "nodes_lost"}), True),
         (Work(1, SLEEP, {"seconds": 2.0, "chunks": 1}, "low"), End("completed", 1, {"slept": 2.0}), False),
         (Work(1, SLEEP, {"seconds": 2.0, "chunks": 1}, "low"), End("completed", 1, {"slept": 1.0}), True),
+        (Work(1, RECITE, {"words": 2}, "low"), End("completed", 1, {"text": "1 2 "}), False),
+        (Work(1, RECITE, {"words": 2}, "low"), End("completed", 1, {"text": "1 "}), True),
+        (Work(1, FAIL, {"times": 1}, "low"), End("failed", 4, None, {"code": "debug_failure"}), True),
         (Work(1, FAIL, {"times": 1}, "low"), End("completed", 2, {"attempt": 2}), False),
         (Work(1, FAIL, {"times": 1}, "low"), End("completed", 3, {"attempt": 2}), True),
         (Work(1, FAIL, {"times": None}, "low"), End("failed", 4, None, {"code": "debug_failure"}), False),
@@ -142,3 +145,78 @@ def test_the_stream_of_all_tasks_is_judged(flaw: str) -> None:
         owner.take("t", EventId(2, 0), "cursor")
     verdict = judge([echo()], [TaskRow("t", 1, DONE)], LOG, [owner])
     assert kinds(verdict) == ([] if flaw == "none" else [Kind.STREAM_GAPS])
+
+
+def test_a_key_stands_for_one_task() -> None:
+    """Who asks again under the same key is told the same task, and is not refused."""
+    assert kinds(judged(echo(repeated=["t", "t"]))) == []
+    assert kinds(judged(echo(repeated=["t", "u"]))) == [Kind.FINISHED_TWICE]
+    assert kinds(judged(echo(denied=["asked again: no"]))) == [Kind.LOST]
+
+
+@pytest.mark.parametrize(
+    ("on_disconnect", "found"), [("cancel", []), ("detach", [Kind.LOST])], ids=["cancel", "detach"]
+)
+def test_a_task_ends_with_its_client_only_if_told_to(on_disconnect: str, found: list[Kind]) -> None:
+    """`detach` goes on whoever leaves; `cancel` may end either way, since a killed gateway saw nobody leave."""
+    work = Work(1, ECHO, "x", "normal", wait=8, leave=Leave(1.0, on_disconnect))
+    log = [*LOG[:2], EventRow("t", EventId(2, 0), "task.canceled")]
+    verdict = judged(echo(work=work), End("canceled", 2), log)
+    assert kinds(verdict) == found
+    assert verdict.deserted == (on_disconnect == "cancel")
+    assert kinds(judged(echo(work=work))) == []
+
+
+DEAD = [*LOG[:2], EventRow("t", EventId(1, 2), "task.failed")]
+AGAIN = [
+    *DEAD,
+    EventRow("t", EventId(2, 0), "task.queued"),
+    EventRow("t", EventId(2, 1), "task.running"),
+    EventRow("t", EventId(2, 2), "task.completed"),
+]
+FAILED = End("failed", 1, None, {"code": "debug_failure"})
+
+
+@pytest.mark.parametrize(
+    ("told", "unknown", "end", "log", "found"),
+    [
+        (1, 0, End("completed", 2, {"attempt": 2}), AGAIN, []),
+        (0, 1, End("completed", 2, {"attempt": 2}), AGAIN, []),
+        (0, 1, FAILED, DEAD, []),
+        (0, 0, FAILED, DEAD, []),
+        (0, 0, End("completed", 2, {"attempt": 2}), AGAIN, [Kind.FINISHED_TWICE]),
+        (1, 0, FAILED, DEAD, [Kind.LOST, Kind.LOST]),
+        (1, 0, End("running", 2), AGAIN[:-1], [Kind.STUCK]),
+        (0, 0, End("running", 2), AGAIN[:-1], [Kind.STUCK, Kind.FINISHED_TWICE]),
+        (1, 0, End("completed", 2, {"attempt": 2}), AGAIN[:-1], [Kind.LOST]),
+    ],
+    ids=[
+        "told",
+        "unknown, yes",
+        "unknown, no",
+        "not asked",
+        "unasked",
+        "in vain",
+        "stuck",
+        "undone",
+        "no end",
+    ],
+)
+def test_a_dead_letter_runs_again_when_asked(
+    told: int, unknown: int, end: End, log: list[EventRow], found: list[Kind]
+) -> None:
+    """It ends once more for each time that it was replayed, and then as it had to."""
+    work = Work(1, FAIL, {"times": 4, "retryable": True}, "normal", replay=True)
+    submission = echo(work=work, replays=told, replays_unknown=unknown)
+    assert kinds(judged(submission, end, log)) == found
+
+
+def test_who_leaves_is_owed_no_end() -> None:
+    """A stream whose reader went away may lack its end, but nothing in the middle."""
+    stream = StreamRecord("t", "sse", None)
+    stream.left = True
+    stream.take(LOG[0].id, LOG[0].type, {})
+    submission = echo(streams=[stream])
+    assert kinds(judged(submission)) == []
+    stream.take(LOG[2].id, LOG[2].type, {})
+    assert kinds(judged(submission)) == [Kind.STREAM_GAPS]

@@ -15,7 +15,7 @@ def test_default_is_every_real_model() -> None:
     """Debug models are served only when asked for."""
     real = ["smollm2-135m", "e5-small", "language", "sentiment", "file-type"]
     assert [runner.spec.name for runner in build()] == real
-    debug = ["debug.echo", "debug.sleep", "debug.fail"]
+    debug = ["debug.echo", "debug.sleep", "debug.fail", "debug.recite"]
     assert [runner.spec.name for runner in build(debug=True)] == real + debug
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from neurogrid.runners.base import TaskError
-from neurogrid.runners.debug import DebugEcho, DebugFail, DebugSleep
+from neurogrid.runners.debug import DebugEcho, DebugFail, DebugRecite, DebugSleep
 from tests.support.node import RecordedEmit
 
 pytestmark = pytest.mark.asyncio
@@ -23,6 +23,16 @@ async def test_sleep_emits_its_chunks() -> None:
     output = await DebugSleep().run({"seconds": 0.01, "chunks": 3}, {}, emit)
     assert emit.text == "1 2 3 "
     assert output.value == {"slept": 0.01}
+
+
+async def test_recite_says_the_same_every_time() -> None:
+    """Its chunks join to the text of its output, whatever the salt; it alone is declared deterministic."""
+    for salt in ("", "x"):
+        emit = RecordedEmit()
+        output = await DebugRecite().run({"words": 3, "seconds": 0.01, "salt": salt}, {}, emit)
+        assert output.value == {"text": emit.text} == {"text": "1 2 3 "}
+    models = (DebugEcho, DebugSleep, DebugFail, DebugRecite)
+    assert [model.spec.deterministic for model in models] == [False, False, False, True]
 
 
 @pytest.mark.parametrize(("silent", "signs"), [(False, True), (True, False)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from itertools import accumulate
 
 from neurogrid.protocol.events import EventId, EventType, fold, make_event
 from tests.support.live import chunk, snapshot, state
@@ -11,7 +11,7 @@ TASK = "task"
 
 
 def test_chunks_append_snapshots_replace_retries_start_over() -> None:
-    """The folded text is that of the attempt that counts."""
+    """R22, R26: the folded text is that of the attempt that counts, at every step."""
     events = [
         state(TASK, "1-1", EventType.RUNNING),
         chunk(TASK, 1, 2, "lost"),
@@ -22,7 +22,9 @@ def test_chunks_append_snapshots_replace_retries_start_over() -> None:
         chunk(TASK, 2, 6, ", and more"),
         state(TASK, "2-7", EventType.COMPLETED),
     ]
-    assert reduce(fold, events, "") == "what is kept, and more"
+    texts = list(accumulate(events, fold, initial=""))
+    assert texts[3:7] == ["", "", "what is ", "what is kept"]
+    assert texts[-1] == "what is kept, and more"
 
 
 def test_chunks_without_text_leave_the_text_alone() -> None:

@@ -102,7 +102,8 @@ CHAOS = st.builds(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@pytest.mark.timeout(300)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32), chaos=CHAOS, clients=st.integers(1, 4), buffer=st.sampled_from([2, 8, 256])
 )
@@ -285,6 +286,41 @@ def test_a_hole_in_a_running_task_is_filled_by_its_gateway() -> None:
         world.chaos.deaf = 0
         event = parse(await connection.outlet.next() or "")
         assert (str(event.id), event.type, fold("", event)) == ("1-3", EventType.SNAPSHOT, "ab")
+
+    in_a_hub(main)
+
+
+@pytest.mark.parametrize("cursor", ["1-9999", "7-3"])
+def test_a_cursor_nobody_gave_out_does_not_silence_a_task(cursor: str) -> None:
+    """A client that claims to have seen more than there can be is told everything, at the end at the latest."""
+
+    async def main(setting: Setting) -> None:
+        world = setting.world
+        world.publish(state(world.task, "0-1", EventType.QUEUED))
+        world.publish(state(world.task, "1-1", EventType.RUNNING))
+        world.publish(chunk(world.task, 1, 2, "a"))
+        connection = setting.connect(world.task, EventId.parse(cursor))
+        await asyncio.sleep(1)
+        world.publish(chunk(world.task, 1, 3, "b"))
+        world.publish(state(world.task, "1-4", EventType.COMPLETED))
+        assert await read(connection, 5) == ["0-1", "1-1", "1-2", "1-3", "1-4"]
+
+    in_a_hub(main)
+
+
+def test_a_cursor_beyond_what_is_known_here_is_believed() -> None:
+    """After a restart a gateway learns anew what a node said; a client that has it is told nothing twice."""
+
+    async def main(setting: Setting) -> None:
+        world = setting.world
+        world.publish(state(world.task, "0-1", EventType.QUEUED))
+        world.publish(state(world.task, "1-1", EventType.RUNNING))
+        connection = setting.connect(world.task, EventId(1, 4))
+        await asyncio.sleep(1)
+        for seq in range(2, 6):
+            world.publish(chunk(world.task, 1, seq, "a"))
+        world.publish(state(world.task, "1-6", EventType.COMPLETED))
+        assert await read(connection, 2) == ["1-5", "1-6"]
 
     in_a_hub(main)
 

@@ -156,6 +156,9 @@ class World:
     async def owner_of(self, task_id: str) -> str | None:
         return OWNER if task_id == self.task else None
 
+    async def leader_of(self, task_id: str) -> str | None:
+        return None
+
     async def state_events(self, task_id: str, after: EventId) -> list[Event]:
         self.reads += 1
         await self._pause()

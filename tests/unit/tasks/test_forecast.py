@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from neurogrid.tasks.forecast import Queue, Reason, expect, why
+from neurogrid.tasks.forecast import ENOUGH_HISTORY, Expectation, Queue, Reason, done, expect, why
+from neurogrid.tasks.policy import AGED_EVERY
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Node:
     connected: bool = True
     accepting: bool = True
     slots: int = 1
+    room: int = 99
 
 
 IDLE = Queue(0, 0, 0, ())
@@ -33,6 +35,8 @@ IDLE = Queue(0, 0, 0, ())
         ([Node({"gpu": "true"}, accepting=False), Node()], {"gpu": "true"}, IDLE, Reason.REQUIREMENT_UNMET),
         ([Node({"gpu": "true"})], {"gpu": "true"}, IDLE, Reason.STARTING),
         ([Node()], {}, Queue(0, 0, 1, ()), Reason.NO_SLOT),
+        ([Node(slots=4, room=0)], {}, IDLE, Reason.NO_SLOT),
+        ([Node(slots=4, room=1)], {}, Queue(0, 0, 2, ()), Reason.STARTING),
         ([Node()], {}, Queue(3, 2, 1, ()), Reason.OTHER_OWNERS),
         ([Node()], {}, Queue(0, 2, 1, ()), Reason.OWN_TASKS),
     ],
@@ -76,3 +80,41 @@ def _simulated_start(chance: random.Random, durations: list[float], ahead: int, 
         ends.remove(first)
         ends.append(first + chance.choice(durations))
     return min(ends)
+
+
+@pytest.mark.parametrize("ahead_within", [2, 5, 20])
+def test_the_lowest_class_begins_in_its_turn_by_age(ahead_within: int) -> None:
+    """R17: behind a crowd of a higher class, every tenth claim is what a task of the lowest class waits for."""
+    chance = random.Random(7)
+    queue = Queue(1000, 0, 1, [1.0] * 50, ahead_within)
+    found = expect([Node()], {}, queue)
+    assert found is not None
+    starts = sorted(chance.randint(1, AGED_EVERY) + AGED_EVERY * ahead_within - 0.5 for _ in range(400))
+    assert found.p50 / 2 <= starts[200] <= found.p50 * 2
+    assert found.earliest <= starts[0]
+    assert starts[350] <= found.p90
+
+
+def test_age_never_makes_a_task_wait_longer() -> None:
+    """R17: where the turn by rank comes first, ageing changes nothing."""
+    by_rank = expect([Node()], {}, Queue(3, 0, 1, [1.0] * 50))
+    assert expect([Node()], {}, Queue(3, 0, 1, [1.0] * 50, ahead_within=2)) == by_rank
+
+
+def test_little_history_says_nothing_of_the_end() -> None:
+    """From a few runs nobody can tell that a task will not be done in time."""
+    start = Expectation(10.0, 12.0, 5.0)
+    assert done(start, [1.0] * (ENOUGH_HISTORY - 1)) is None
+    end = done(start, [1.0, 9.0] * ENOUGH_HISTORY)
+    assert end is not None
+    assert (end.earliest, end.likely) == (5.5, 21.0)
+
+
+def test_the_earliest_start_is_doubted() -> None:
+    """What is ruled out lies below half of what is expected, and below where one task in ten begins."""
+    steady = expect([Node()], {}, Queue(99, 0, 1, [1.0] * 50))
+    assert steady is not None
+    assert steady.earliest == steady.p50 / 2
+    wild = expect([Node()], {}, Queue(3, 0, 1, [0.1, 9.0] * 50))
+    assert wild is not None
+    assert 0.0 <= wild.earliest < wild.p50 / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from typing import Any
@@ -12,10 +13,12 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from neurogrid.core.db import is_away
+from neurogrid.core.http.addresses import AddressGate
 from neurogrid.core.http.body import BodyLimit
-from neurogrid.core.http.problems import database_away, internal_error
+from neurogrid.core.http.problems import cut_off, database_away, internal_error
 from neurogrid.core.ids import new_id
 from neurogrid.core.settings import TaskSettings
+from neurogrid.core.settings_access import AccessSettings
 
 REQUEST_ID_HEADER = "X-Request-ID"
 QUIET_PATHS = ("/health", "/metrics")
@@ -26,9 +29,11 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 log = structlog.get_logger(__name__)
 
 
-def install(app: FastAPI, settings: TaskSettings) -> None:
+def install(app: FastAPI, settings: TaskSettings, access: AccessSettings | None = None) -> None:
     """Put the layers around ``app``, the outermost last."""
     app.add_middleware(BodyLimit, max_body=settings.max_body, max_depth=settings.max_depth)
+    if access is not None and any(access.model_dump().values()):
+        app.add_middleware(AddressGate, settings=access)
     app.add_middleware(AccessLog)
     app.add_middleware(
         CorrelationIdMiddleware,
@@ -71,6 +76,10 @@ class AccessLog:
                 return
             log.exception("request_failed", method=scope["method"], path=scope["path"])
             await internal_error()(scope, receive, exchange.send)
+        except asyncio.CancelledError:  # the server stops and waits no longer; by itself it would answer 500
+            if exchange.status:
+                raise
+            await cut_off()(scope, receive, exchange.send)
         finally:
             exchange.write_line(scope)
 

@@ -56,6 +56,18 @@ SCHEMA: Final[dict[str, Any]] = {
     },
 }
 
+LIMIT_HEADERS: Final = {
+    "Retry-After": "Seconds until the same request would be let through.",
+    "RateLimit-Limit": "What the window of which least is left grants.",
+    "RateLimit-Remaining": "What is left of it.",
+    "RateLimit-Reset": "Seconds until it begins anew.",
+    "RateLimit-Policy": 'All windows of such a request: `"name";q=amount;w=seconds`.',
+    "X-RateLimit-Limit": "The same as `RateLimit-Limit`.",
+    "X-RateLimit-Remaining": "The same as `RateLimit-Remaining`.",
+    "X-RateLimit-Reset": "When it begins anew, in seconds since 1970.",
+    "X-RateLimit-Tier": "`free`, `pro`, `enterprise`, `unlimited` or `anonymous`.",
+}
+
 _KINDS: Final[dict[int, tuple[type[GridError], str]]] = {
     400: (BadRequest, "The body is not valid JSON: unexpected end of data at line 1, column 12."),
     401: (Unauthenticated, "Send an API key as `Authorization: Bearer …` or `X-API-Key`."),
@@ -97,6 +109,28 @@ def _response(status: int) -> dict[str, Any]:
     }
 
 
+def _rate_limited() -> dict[str, Any]:
+    """Return what every operation that is limited may answer, and the headers that all its answers have."""
+    example = {
+        "type": f"{TYPE_PREFIX}rate_limited",
+        "title": "Too many requests",
+        "status": 429,
+        "detail": "The limit is 100 requests an hour. Try again in 40 s.",
+        "code": "rate_limited",
+        "request_id": _EXAMPLE_REQUEST_ID,
+        "errors": [],
+    }
+    headers = {
+        name: {"description": description, "schema": {"type": "string"}}
+        for name, description in LIMIT_HEADERS.items()
+    }
+    return {
+        "description": "Too many requests. Other answers have these headers, too, but for `Retry-After`.",
+        "headers": headers,
+        "content": {MEDIA_TYPE: {"schema": _REFERENCE, "example": example}},
+    }
+
+
 def install(app: FastAPI) -> None:
     """Have ``app.openapi()`` describe problems where FastAPI would describe its own error bodies."""
     plain: Callable[[], dict[str, Any]] = app.openapi
@@ -105,6 +139,7 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             plain()["components"] = _components(plain())
             _replace_validation_errors(plain())
+            _add_limits(plain())
         return plain()
 
     app.openapi = openapi  # type: ignore[method-assign]  # the documented way to extend the document
@@ -126,3 +161,11 @@ def _replace_validation_errors(document: dict[str, Any]) -> None:
             responses = operation.get("responses", {}) if isinstance(operation, dict) else {}
             if "HTTPValidationError" in str(responses.get("422", "")):
                 responses["422"] = _response(422)
+
+
+def _add_limits(document: dict[str, Any]) -> None:
+    """Say of what takes credentials that it is limited (``auth.deps.permitted`` sees to it)."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            if isinstance(operation, dict) and operation.get("security"):
+                operation["responses"].setdefault("429", _rate_limited())

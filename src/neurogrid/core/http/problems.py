@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
-from neurogrid.core.errors import FieldError, GridError, Invalid, TooLarge, Unavailable
+from neurogrid.core.errors import FieldError, GridError, Invalid, OutcomeUnknown, TooLarge, Unavailable
 from neurogrid.core.http.fields import field_errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -88,7 +88,13 @@ def internal_error() -> ProblemResponse:
 
 def database_away() -> ProblemResponse:
     """Return the answer to a request that needed to read from a database that does not answer."""
-    return _of_grid_error(Unavailable("The database is away. Try again in a moment.", retry_after=5))
+    return of_grid_error(Unavailable("The database is away. Try again in a moment.", retry_after=5))
+
+
+def cut_off() -> ProblemResponse:
+    """Return the answer to a request that was still under way when the server had to stop."""
+    msg = "The server stopped before it could answer; whether this was done is unknown. Ask another one."
+    return of_grid_error(OutcomeUnknown(msg, retry_after=1))
 
 
 async def _answer(connection: Any, error: Exception) -> Any:
@@ -106,7 +112,7 @@ async def _answer(connection: Any, error: Exception) -> Any:
 def _render(connection: HTTPConnection, error: Exception) -> Response:
     match error:
         case GridError():
-            return _of_grid_error(error)
+            return of_grid_error(error)
         case RequestValidationError():
             return _of_validation(error)
         case HTTPException():
@@ -120,7 +126,8 @@ def _render(connection: HTTPConnection, error: Exception) -> Response:
             return Response(status_code=_CLIENT_GONE)
 
 
-def _of_grid_error(error: GridError) -> ProblemResponse:
+def of_grid_error(error: GridError) -> ProblemResponse:
+    """Return the answer to an error of ours, for layers outside the application."""
     return ProblemResponse(
         error.status, error.code, error.title, error.detail, errors=error.errors, headers=error.headers
     )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from neurogrid.drill.harm.network import NetworkHarm
+from neurogrid.drill.harm.operators import OperatorHarm
 from neurogrid.drill.harm.plan import Family, Kind, Misfortune
 from neurogrid.drill.harm.processes import ProcessHarm
 from neurogrid.drill.harm.scene import Scene
@@ -19,10 +20,12 @@ class Fate:
     def __init__(self, scene: Scene) -> None:
         """Act in ``scene``."""
         self._scene = scene
+        self._operators = OperatorHarm(scene)
         self._acts = {
             **ProcessHarm(scene).acts(),
             **NetworkHarm(scene).acts(),
             **ServerHarm(scene).acts(),
+            **self._operators.acts(),
         }
         self.happened: Counter[Kind] = Counter()
 
@@ -36,6 +39,11 @@ class Fate:
             for misfortune in misfortunes:
                 await asyncio.sleep(misfortune.at - self._scene.clock)
                 group.create_task(self._befall(misfortune))
+
+    async def mend(self) -> None:
+        """Undo all that was done. Raises ``GridFailed``."""
+        await self._scene.grid.mend()
+        await self._operators.take_all_back()
 
     async def _befall(self, misfortune: Misfortune) -> None:
         if await self._acts[misfortune.kind](misfortune):

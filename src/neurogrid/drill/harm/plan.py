@@ -19,6 +19,8 @@ class Family(StrEnum):
     KILL = "kills"
     PAUSE = "pauses"
     CUT = "cuts"
+    ORDER = "orders"
+    """What operators do; it harms nobody, or so it should."""
 
 
 class Kind(StrEnum):
@@ -47,6 +49,8 @@ class Kind(StrEnum):
     CUT_BEFORE_COMMIT = "cut_before_commit"
     CUT_AFTER_COMMIT = "cut_after_commit"
     DELAY_COMMIT = "delay_commit"
+    CORDON_NODE = "cordon_node"
+    DRAIN_NODE = "drain_node"
 
     @property
     def family(self) -> Family:
@@ -55,6 +59,8 @@ class Kind(StrEnum):
             return Family.KILL
         if self.startswith(("pause", "part", "freeze", "delay")):
             return Family.PAUSE
+        if self.startswith(("cordon", "drain")):
+            return Family.ORDER
         return Family.CUT
 
 

@@ -1,0 +1,142 @@
+"""Who gets how much: the table of tiers and endpoint classes, made of settings (LIM-1, LIM-2, LIM-8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from limits import parse_many
+
+from neurogrid.auth.policy import Tier
+from neurogrid.core.settings_limits import LimitSettings, TierLimits
+from neurogrid.limits.windows import Window
+
+TASKS: Final = "tasks"
+"""Class of requests that make a task."""
+ROWS: Final = "rows"
+"""Class of requests that make a task of each row; less than all rows may be granted."""
+TOKENS: Final = "tokens"
+"""Window of text generation (``limits.tokens``); no class of requests."""
+READS: Final = "reads"
+HEAVY: Final = "heavy"
+KEYS: Final = "keys"
+TRAINING: Final = "training"
+
+MAKING: Final = frozenset({TASKS, ROWS, KEYS, TRAINING})
+"""Windows of these count what is made; requests that made nothing are given back."""
+
+NAMES: Final = {
+    "requests": "requests",
+    "tasks": "task submissions",
+    "tokens": "tokens of text generation",
+    "reads": "requests for lists, logs and statistics",
+    "heavy": "requests for bulk work",
+    "training": "training tasks",
+    "keys": "requests for new keys",
+    "anonymous": "requests without valid credentials",
+    "address": "requests from your network",
+    "sign_in": "failed sign-ins to this account",
+    "sign_in_address": "failed sign-ins from your network",
+}
+OF_TIERS: Final = frozenset({"requests", "tasks", "tokens"})
+"""Windows that every tier has figures of its own for."""
+NEXT: Final = {Tier.FREE.value: Tier.PRO}
+"""The tier that users of one are told of when they are limited."""
+ANONYMOUS: Final = "anonymous"
+"""The tier, as answers name it, of callers without valid credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The windows in which one kind of request is counted."""
+
+    tier: str
+    own: tuple[Window, ...] = ()
+    rows: tuple[Window, ...] = ()
+    address: tuple[Window, ...] = ()
+    makes: bool = False
+    """Whether some windows count what is made, and so have to be given back what is not."""
+    policy: bytes = b""
+    """All of it, as the header ``RateLimit-Policy`` says it."""
+
+    @property
+    def limits(self) -> bool:
+        """Whether there is anything to count."""
+        return bool(self.own or self.rows or self.address)
+
+
+class Policy:
+    """The table."""
+
+    def __init__(self, settings: LimitSettings) -> None:
+        """Read the rates of ``settings``."""
+        self._settings = settings
+        self._plans: dict[tuple[Tier, tuple[str, ...]], Plan] = {}
+        self.anonymous = _plan(ANONYMOUS, self._windows("anonymous", settings.anonymous))
+        self.sign_in = _plan(ANONYMOUS, self._windows("sign_in", settings.sign_in))
+        self.sign_in_address = self._windows("sign_in_address", settings.sign_in_address)
+
+    def plan(self, tier: Tier, classes: tuple[str, ...]) -> Plan:
+        """Return where a request of ``tier`` to an endpoint of these classes counts."""
+        plan = self._plans.get((tier, classes))
+        if plan is None:
+            plan = self._plans[tier, classes] = self._make(tier, classes)
+        return plan
+
+    def of(self, tier: Tier, name: str) -> tuple[Window, ...]:
+        """Return the windows of one name. Raises ``ValueError`` for one that does not exist."""
+        limits = self._tier(tier)
+        return self._windows(name, self._rates(limits, name)) if limits is not None else ()
+
+    def better(self, tier: str, window: Window) -> tuple[Tier, Window] | None:
+        """Return the tier to upgrade to from ``tier``, and what it has in place of ``window``, if that is more."""
+        higher = NEXT.get(tier)
+        if higher is None or window.name not in OF_TIERS:
+            return None
+        for other in self.of(higher, window.name):
+            if other.seconds == window.seconds and other.amount > window.amount:
+                return higher, other
+        return None
+
+    def _windows(self, name: str, rates: str) -> tuple[Window, ...]:
+        """Return the windows that a setting names."""
+        if not rates or not self._settings.enabled:
+            return ()
+        algorithm = self._settings.algorithm
+        return tuple(Window(name, item.amount, item.get_expiry(), algorithm) for item in parse_many(rates))
+
+    def _tier(self, tier: Tier) -> TierLimits | None:
+        if tier is Tier.UNLIMITED:
+            return None
+        limits: TierLimits = getattr(self._settings, tier.value)
+        return limits
+
+    def _rates(self, limits: TierLimits, name: str) -> str:
+        if name in OF_TIERS:
+            rates: str = getattr(limits, name)
+        elif name in {READS, HEAVY, KEYS, TRAINING}:
+            rates = getattr(self._settings, name)
+        else:
+            msg = f"there is no endpoint class {name!r}"
+            raise ValueError(msg)
+        return rates
+
+    def _make(self, tier: Tier, classes: tuple[str, ...]) -> Plan:
+        own = list(self.of(tier, "requests"))
+        for name in classes:
+            if name != ROWS:
+                own += self.of(tier, name)
+        rows = self.of(tier, TASKS) if ROWS in classes else ()
+        address: tuple[Window, ...] = ()
+        if self._tier(tier) is not None:
+            address = self._windows("address", self._settings.address)
+        return _plan(tier.value, tuple(own), rows, address)
+
+
+def _plan(
+    tier: str, own: tuple[Window, ...] = (), rows: tuple[Window, ...] = (), address: tuple[Window, ...] = ()
+) -> Plan:
+    windows = (*own, *rows)
+    policy = ", ".join(f'"{each.name}";q={each.amount};w={each.seconds}' for each in windows)
+    makes = any(each.name in MAKING for each in windows)
+    return Plan(tier, own, rows, address, makes, policy.encode())

@@ -1,0 +1,48 @@
+"""The rows of a bulk: how many there are, and how many of them may become tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import HTTPConnection, Request
+
+from neurogrid.limits.errors import LimitExceeded
+
+FIELD = "tasks"
+ROWS_KEY = "neurogrid.rows"
+"""Where the rows of a request lie in its scope."""
+
+
+async def rows_of(request: HTTPConnection) -> int:
+    """Return how many rows a request has whose body was read already; at least 1."""
+    body: Any = await request.json() if isinstance(request, Request) else None
+    rows = body.get(FIELD) if isinstance(body, dict) else None
+    return max(1, len(rows)) if isinstance(rows, list) else 1
+
+
+class Rows:
+    """How many rows may become tasks; what is not used is given back when the request is answered."""
+
+    def __init__(self, granted: int | None, refusal: Callable[[], LimitExceeded] | None = None) -> None:
+        """Grant so many (``None``: any number); ``refusal`` makes the error of those beyond."""
+        self._left = granted
+        self._refusal = refusal
+
+    @property
+    def unused(self) -> int:
+        """How many were not used."""
+        return self._left or 0
+
+    def use(self) -> None:
+        """Use one. Raises ``LimitExceeded`` when there is none."""
+        if self._left is None:
+            return
+        if self._left == 0 and self._refusal is not None:
+            raise self._refusal()
+        self._left -= 1
+
+    def put_back(self) -> None:
+        """Give one back that became no task."""
+        if self._left is not None:
+            self._left += 1

@@ -1,0 +1,266 @@
+"""What callers meet who ask too often (LIM-1, LIM-2, LIM-5, LIM-6, LIM-8)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import httpx
+import pytest
+
+from neurogrid.auth.policy import Role, Tier
+from neurogrid.core.settings_limits import Algorithm, FreeLimits, LimitSettings
+from tests.support.gateway import Account, RunningGateway, Start
+from tests.support.limits import GENEROUS
+
+pytestmark = pytest.mark.asyncio
+
+DEFAULTS = LimitSettings()
+TASK = {"model": "debug.echo", "input": "hi"}
+HEADERS = {
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+    "ratelimit-policy",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "x-ratelimit-tier",
+}
+
+
+def few(*, requests: str = "", tasks: str = "", tokens: str = "") -> LimitSettings:
+    """Return generous limits but for what a free user may."""
+    free = FreeLimits(requests=requests, tasks=tasks, tokens=tokens)
+    return GENEROUS.model_copy(update={"free": free})
+
+
+async def submit(account: Account, **headers: str) -> httpx.Response:
+    return await account.http.post("/v1/tasks", json=TASK, headers=headers)
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.SLIDING_WINDOW, Algorithm.TOKEN_BUCKET])
+async def test_a_free_user_gets_ten_tasks_an_hour(start: Start, algorithm: Algorithm) -> None:
+    """LIM-1, LIM-5: of 15 quick submissions 10 are accepted; the others are told when to come again and how to get more."""
+    gateway: RunningGateway = await start(limits=LimitSettings(algorithm=algorithm))
+    ada = await gateway.account(tier=Tier.FREE)
+    answers = [await submit(ada) for _ in range(15)]
+    assert [answer.status_code for answer in answers] == [202] * 10 + [429] * 5
+    for number, answer in enumerate(answers):
+        assert set(answer.headers) >= HEADERS
+        assert answer.headers["x-ratelimit-tier"] == "free"
+        assert answer.headers["ratelimit-limit"] == answer.headers["x-ratelimit-limit"] == "10"
+        assert answer.headers["ratelimit-remaining"] == str(max(0, 9 - number))
+        assert '"tasks";q=10;w=3600' in answer.headers["ratelimit-policy"]
+    refused, problem = answers[-1], answers[-1].json()
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert (problem["code"], problem["status"]) == ("rate_limited", 429)
+    assert 0 < int(refused.headers["retry-after"]) <= 2 * 3600
+    assert "Upgrade to the tier pro for 100 task submissions an hour" in problem["detail"]
+    assert len((await ada.http.get("/v1/tasks")).json()["data"]) == 10
+
+
+async def test_requests_count_a_minute_and_an_hour(start: Start) -> None:
+    """LIM-1: the 21st request within a minute is refused, whatever it asks for; others are not touched."""
+    gateway: RunningGateway = await start(limits=DEFAULTS)
+    ada, eve = await gateway.account(tier=Tier.FREE), await gateway.account(tier=Tier.FREE)
+    paths = ["/v1/tasks", "/v1/models", "/v1/tasks/0190b0f0-0000-7000-8000-000000000000", "/v1/nodes"]
+    answers = [await ada.http.get(paths[number % 4]) for number in range(21)]
+    assert 429 not in [answer.status_code for answer in answers[:20]]
+    assert answers[20].status_code == 429
+    assert "20 requests a minute" in answers[20].json()["detail"]
+    assert set(answers[3].headers) >= HEADERS, "a refusal for lack of permission counts and says so"
+    assert (await eve.http.get("/v1/models")).headers["ratelimit-remaining"] == "19"
+
+
+@pytest.mark.parametrize(("tier", "limit"), [(Tier.FREE, "10"), (Tier.PRO, "100"), (Tier.ENTERPRISE, "500")])
+async def test_tiers(start: Start, tier: Tier, limit: str) -> None:
+    """LIM-1: each tier has its own figures; the narrowest window is the one that answers show."""
+    gateway: RunningGateway = await start(limits=DEFAULTS)
+    answer = await submit(await gateway.account(tier=tier))
+    assert (answer.headers["x-ratelimit-tier"], answer.headers["x-ratelimit-limit"]) == (tier.value, limit)
+
+
+async def test_the_operator_is_not_limited(start: Start) -> None:
+    """LIM-1: the tier `unlimited` is not, not even by the address."""
+    gateway: RunningGateway = await start(limits=DEFAULTS.model_copy(update={"address": "5/hour"}))
+    admin = await gateway.account(Role.ADMIN, tier=Tier.UNLIMITED)
+    answers = [await admin.http.get("/v1/tasks") for _ in range(30)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert answers[0].headers["x-ratelimit-tier"] == "unlimited"
+    assert "ratelimit-limit" not in answers[0].headers
+
+
+async def test_exactly_the_limit_gets_through(start: Start) -> None:
+    """LIM-3: of 200 submissions at once, exactly as many are accepted as there are left."""
+    gateway: RunningGateway = await start(limits=few(tasks="73/hour"))
+    ada = await gateway.account(tier=Tier.FREE)
+    answers = await asyncio.gather(*(submit(ada) for _ in range(200)))
+    statuses = [answer.status_code for answer in answers]
+    assert (statuses.count(202), statuses.count(429)) == (73, 127)
+
+
+async def test_what_makes_no_task_does_not_count_as_one(start: Start) -> None:
+    """LIM-1: invalid submissions, and repetitions by idempotency key, take nothing from the tasks of an hour."""
+    gateway: RunningGateway = await start(limits=few(tasks="2/hour"))
+    ada = await gateway.account(tier=Tier.FREE)
+    for _ in range(3):
+        assert (await ada.http.post("/v1/tasks", json={"model": "nobody's", "input": 1})).status_code == 422
+    for _ in range(3):
+        assert (await submit(ada, **{"Idempotency-Key": "one"})).status_code == 202
+    assert (await submit(ada)).status_code == 202
+    assert (await submit(ada)).status_code == 429
+
+
+async def test_each_row_of_a_bulk_counts(start: Start) -> None:
+    """LIM-1: a bulk gets as many tasks as there are left, the other rows are refused one by one; then all of it is."""
+    gateway: RunningGateway = await start(limits=few(tasks="10/hour"))
+    ada = await gateway.account(tier=Tier.FREE)
+    bulk = {"tasks": [{"model": 7}, *[TASK] * 6]}
+    assert (await ada.http.post("/v1/tasks/bulk", json=bulk)).json()["accepted"] == 6
+    answer = await ada.http.post("/v1/tasks/bulk", json={"tasks": [TASK] * 7})
+    rows = answer.json()["data"]
+    assert [row["status"] for row in rows] == ["accepted"] * 4 + ["refused"] * 3
+    assert {row["error"]["code"] for row in rows[4:]} == {"rate_limited"}
+    assert answer.headers["ratelimit-remaining"] == "0"
+    assert (await ada.http.post("/v1/tasks/bulk", json={"tasks": [TASK]})).status_code == 429
+    assert (await submit(ada)).status_code == 429
+    assert len((await ada.http.get("/v1/tasks", params={"limit": 100})).json()["data"]) == 10
+
+
+async def test_a_repeated_bulk_takes_nothing_more(start: Start) -> None:
+    """LIM-1: a bulk that is repeated by its idempotency key makes nothing, and counts as nothing."""
+    gateway: RunningGateway = await start(limits=few(tasks="10/hour"))
+    ada = await gateway.account(tier=Tier.FREE)
+    for _ in range(4):
+        answer = await ada.http.post(
+            "/v1/tasks/bulk", json={"tasks": [TASK] * 4}, headers={"Idempotency-Key": "b"}
+        )
+        assert answer.json()["accepted"] == 4
+    assert [(await submit(ada)).status_code for _ in range(7)] == [202] * 6 + [429]
+
+
+async def test_classes_have_windows_of_their_own(start: Start) -> None:
+    """LIM-8: lists, bulk work and new keys are limited beside the tier's requests, keys by the day."""
+    settings = GENEROUS.model_copy(update={"reads": "3/hour", "heavy": "2/minute", "keys": "1/day"})
+    gateway: RunningGateway = await start(limits=settings)
+    ada = await gateway.account(Role.OPERATOR)
+    assert [(await ada.http.get("/v1/tasks")).status_code for _ in range(4)] == [200] * 3 + [429]
+    assert (await ada.http.get("/v1/models")).status_code == 200
+    bulk = {"tasks": [TASK]}
+    assert [(await ada.http.post("/v1/tasks/bulk", json=bulk)).status_code for _ in range(3)] == [
+        200,
+        200,
+        429,
+    ]
+    token = {"name": "node", "models": ["debug.echo"]}
+    answers = [await ada.http.post("/v1/nodes/tokens", json=token) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 429], answers[0].text
+    assert answers[1].headers["ratelimit-limit"] == "1"
+    assert "a day" in answers[1].json()["detail"]
+
+
+async def test_strangers_have_a_limit_by_address(start: Start) -> None:
+    """LIM-2: without valid credentials an address may ask 100 times in 15 minutes; who has a key goes on."""
+    gateway: RunningGateway = await start(limits=GENEROUS.model_copy(update={"anonymous": "100/15 minutes"}))
+    ada, stranger = await gateway.account(), await gateway.client()
+    bad = {"Authorization": "Bearer ng_nobody"}
+    statuses = [
+        (await stranger.get("/v1/tasks", headers=bad if number % 2 else {})).status_code
+        for number in range(102)
+    ]
+    assert statuses == [401] * 100 + [429] * 2
+    answer = await stranger.get("/v1/tasks")
+    assert answer.headers["x-ratelimit-tier"] == "anonymous"
+    assert 0 < int(answer.headers["retry-after"]) <= 2 * 15 * 60
+    assert "Upgrade" not in answer.json()["detail"]
+    assert (await ada.http.get("/v1/tasks")).status_code == 200
+    assert (await stranger.get("/health/ready")).status_code == 200
+
+
+async def test_a_made_up_address_gains_nothing(start: Start) -> None:
+    """HTTP-4: whatever a stranger says of where they come from, they are counted where they do."""
+    gateway: RunningGateway = await start(limits=GENEROUS.model_copy(update={"anonymous": "5/hour"}))
+    stranger = await gateway.client()
+    for number in range(7):
+        lies = dict.fromkeys(
+            ("X-Forwarded-For", "X-Real-IP", "X-Client-IP", "CF-Connecting-IP"), f"203.0.113.{number}"
+        )
+        answer = await stranger.get("/v1/tasks", headers={**lies, "Forwarded": f"for=203.0.113.{number}"})
+        assert answer.status_code == (401 if number < 5 else 429)
+
+
+async def test_behind_a_trusted_proxy_the_client_counts(start: Start) -> None:
+    """HTTP-4: what our proxy says of whom it serves is believed, of IPv6 the /64; what that one says is not."""
+    settings = GENEROUS.model_copy(update={"anonymous": "2/hour", "trusted_proxies": "127.0.0.0/8"})
+    gateway: RunningGateway = await start(limits=settings)
+    proxy = await gateway.client()
+
+    async def statuses(*forwarded: str) -> list[int]:
+        return [
+            (await proxy.get("/v1/tasks", headers={"X-Forwarded-For": each})).status_code
+            for each in forwarded
+        ]
+
+    assert await statuses(*(f"1.1.1.{number}, 203.0.113.9" for number in range(3))) == [401, 401, 429]
+    assert await statuses("203.0.113.10") == [401]
+    assert await statuses("2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::", "2001:db8:0:1::") == [
+        401,
+        401,
+        429,
+        401,
+    ]
+
+
+async def test_an_address_has_a_ceiling_for_all_who_are_signed_in(start: Start) -> None:
+    """LIM-2: many accounts at one address do not make a limit of one address larger."""
+    gateway: RunningGateway = await start(limits=GENEROUS.model_copy(update={"address": "6/hour"}))
+    accounts = [await gateway.account() for _ in range(4)]
+    statuses = [(await each.http.get("/v1/models")).status_code for each in accounts for _ in range(2)]
+    assert statuses == [200] * 6 + [429] * 2
+
+
+async def test_two_keys_of_a_user_share_a_limit(start: Start) -> None:
+    """LIM-2: more keys do not make more requests."""
+    gateway: RunningGateway = await start(limits=few(requests="4/hour"))
+    ada = await gateway.account(tier=Tier.FREE)
+    other = await gateway.client(await gateway.auth.create_key(ada.email, "second", None))
+    statuses = [
+        (await client.get("/v1/models")).status_code for _ in range(3) for client in (ada.http, other)
+    ]
+    assert statuses == [200] * 4 + [429] * 2
+
+
+async def test_failed_sign_ins_are_limited(start: Start) -> None:
+    """LIM-2: 5 failures in 15 minutes for an account from an address; as many at once are no more."""
+    gateway: RunningGateway = await start(limits=DEFAULTS)
+    stranger = await gateway.client()
+    wrong = {"email": "ada@example.org", "password": "not the password"}
+    answers = await asyncio.gather(*(stranger.post("/v1/auth/token", json=wrong) for _ in range(8)))
+    assert sum(answer.status_code == 401 for answer in answers) <= 5
+    assert 429 in [answer.status_code for answer in answers]
+
+
+async def test_statistics_say_who_is_limited_where_and_how_often(start: Start) -> None:
+    """LIM-6: operators see callers, paths and windows; users do not."""
+    gateway: RunningGateway = await start(limits=few(tasks="1/hour"))
+    ada, operator = await gateway.account(tier=Tier.FREE), await gateway.account(Role.OPERATOR)
+    for _ in range(4):
+        await submit(ada)
+    assert (await ada.http.get("/v1/monitoring/stats/rate-limits")).status_code == 403
+    found = (await operator.http.get("/v1/monitoring/stats/rate-limits")).json()
+    assert found["engine"] == "memory"
+    assert found["refused"] == [{"tier": "free", "window": "tasks", "refused": 3}]
+    assert found["paths"] == [{"path": "/v1/tasks", "refused": 3, "windows": {"tasks": 3}}]
+    assert [(each["caller"], each["refused"]) for each in found["callers"]] == [(f"u:{ada.id}", 3)]
+    assert found["allowed"]["free"] == 2  # one task, and this user's look at the statistics
+    assert re.fullmatch(r"[0-9a-f-]{36}", found["gateway"])
+
+
+async def test_limits_can_be_switched_off(start: Start) -> None:
+    """A setting turns everything off, headers but the tier's included."""
+    gateway: RunningGateway = await start(limits=LimitSettings(enabled=False))
+    ada = await gateway.account(tier=Tier.FREE)
+    answers = [await submit(ada) for _ in range(25)]
+    assert {answer.status_code for answer in answers} == {202}
+    assert "ratelimit-limit" not in answers[0].headers
