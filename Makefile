@@ -13,8 +13,9 @@ TEST ?= tests
 up: $(VENV)/.project  ## Start NeuroGrid on this machine.
 	@$(BIN)/neurogrid up
 
+# Tests wait for processes and servers more than they compute, so there may be more of them than cores.
 test: $(VENV)/.project  ## Run all tests, or TEST=path of some.
-	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup $(TEST)
+	@$(BIN)/pytest --numprocesses=4 --dist=loadgroup $(TEST)
 
 check: $(VENV)/.project  ## Check format, lint, types and the direction of imports.
 	@$(BIN)/ruff format --check --quiet .

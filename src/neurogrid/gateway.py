@@ -14,7 +14,7 @@ from neurogrid.core.db import Database
 from neurogrid.core.health import HealthChecks
 from neurogrid.core.ids import new_id
 from neurogrid.core.sabotage import Protection, switched_off
-from neurogrid.core.settings import Settings
+from neurogrid.core.settings import Environment, Settings
 from neurogrid.dispatch.attach import NodeGate
 from neurogrid.dispatch.attempts import Attempts
 from neurogrid.dispatch.orders import NodeOrders
@@ -74,7 +74,7 @@ class Gateway:
         """Put the parts together; nothing is opened."""
         self.settings = settings
         self.id = new_id()
-        self._off = switched_off(settings.env)
+        self._off = switched_off(production=settings.env is Environment.PRODUCTION)
         policy = RetryPolicy(settings.tasks.retry_base, settings.tasks.retry_max, settings.tasks.max_losses)
         redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
         self._background = Background()

@@ -162,6 +162,8 @@ class Stage:
     redis: Redis
     a: GridProcess
     b: GridProcess
+    guests: list[GridProcess] = field(default_factory=list)
+    """Nodes that a test brought in."""
 
     def load(self) -> Load:
         """Return a load on both gateways."""
@@ -180,18 +182,19 @@ class Stage:
             "--models", "debug.sleep", "--slots", "4", "--data-dir", str(grid.directory / name),
             *(("--label", label) if label else ()), name=name,
         )  # fmt: skip
+        self.guests.append(process)
         self.until_serving(name)
         return process
 
     def until_serving(self, node: str) -> None:
         """Wait until the grid has ``node``."""
+        until_blocking(lambda: node in self.serving(), LONG, what=f"{node} has joined")
 
-        def serving() -> bool:
-            with self.cluster.user.http(self.b) as http:
-                models = http.get("/v1/models").raise_for_status().json()["data"]
-            return any(node in model["nodes"] for model in models if model["id"] == "debug.sleep")
-
-        until_blocking(serving, LONG, what=f"{node} has joined")
+    def serving(self) -> list[str]:
+        """Return the names of the nodes that run ``debug.sleep``."""
+        with self.cluster.user.http(self.b) as http:
+            models = http.get("/v1/models").raise_for_status().json()["data"]
+        return [node for model in models if model["id"] == "debug.sleep" for node in model["nodes"]]
 
     def start_again(self, gateway: GridProcess) -> None:
         """Start a gateway that ended where it was, and wait until its own node is back."""
@@ -236,9 +239,12 @@ class Stage:
         return sum(event["type"] in FINAL for event in self.cluster.user.states(at, id))
 
     def mend(self) -> None:
-        """See that both servers run."""
+        """See that both servers run, and that the nodes a test brought in are gone."""
         asyncio.run(self.database.mend())
         asyncio.run(self.redis.mend())
+        while self.guests:
+            self.guests.pop().kill()
+        until_blocking(lambda: self.serving() == ["node-a"], LONG, what="the guests have left")
 
 
 @contextmanager

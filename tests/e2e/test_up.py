@@ -130,7 +130,8 @@ def test_restart_in_the_middle(single: Single, how: signal.Signals, servers: tup
     assert {task["id"] for task in shown} == set(tasks)
     assert {task["status"] for task in shown} == {"completed"}
     assert {task["errors"] for task in shown} == {0}
-    assert {task["attempt"] for task in shown} <= {1, 2}
+    # One told to stop hands its tasks back, free of charge, and may meet some of them twice on its way out.
+    assert max(task["attempt"] for task in shown) <= (3 if how is signal.SIGTERM else 2)
     for task in tasks:
         types = [event["type"] for event in user.states(gateway, task)]
         assert (types.count("task.completed"), types[-1]) == (1, "task.completed")

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -18,6 +18,7 @@ import typer
 from neurogrid.cli import screen
 from neurogrid.cli.failures import INTERRUPTED
 from neurogrid.cli.options import Json
+from neurogrid.core.sabotage import Protection
 
 if TYPE_CHECKING:
     from neurogrid.drill.exercise import Progress, Watch
@@ -52,6 +53,10 @@ def drill(
             "--self-test", help="Switch off one protection of the grid after the other: does it show?"
         ),
     ] = False,
+    without: Annotated[
+        list[Protection] | None,
+        typer.Option(help="With --self-test: only this protection; may be repeated.", show_default="all"),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Bring up a throw-away grid, kill and pause its parts under load, and count what was lost.
@@ -64,13 +69,18 @@ def drill(
         neurogrid drill --minutes 3 --seed 7
 
         neurogrid drill --self-test
+
+        neurogrid drill --self-test --without fence
     """
     from neurogrid.drill.exercise import Exercise, Order
 
+    if without and not self_test:
+        msg = "it has a meaning with --self-test only"
+        raise typer.BadParameter(msg, param_hint="--without")
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     with _room(seed, keep=keep) as directory, _watching() as watch:
         if self_test:
-            _test_itself(directory, seed, watch, json=json)
+            _test_itself(directory, seed, watch, without or list(Protection), json=json)
             return
         order = Order(directory, seed, minutes * 60, gateways, nodes, rate)
         report = _run(Exercise(order, watch, screen.note).run())
@@ -109,12 +119,14 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(main())
 
 
-def _test_itself(directory: Path, seed: int, watch: Watch, *, json: bool) -> None:
+def _test_itself(
+    directory: Path, seed: int, watch: Watch, only: Collection[Protection], *, json: bool
+) -> None:
     """Run the drills that have to fail, and fail where one does not."""
     from neurogrid.drill.selftest import self_test
 
     outcomes: list[Outcome] = []
-    _run(self_test(directory, seed, watch, screen.note, outcomes.append))
+    _run(self_test(directory, seed, watch, screen.note, outcomes.append, only))
     blind = [outcome.trial.protection.value for outcome in outcomes if not outcome.noticed]
     if json:
         screen.print_json({"seed": seed, "blind": blind, "trials": [each.as_json() for each in outcomes]})

@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 
-from neurogrid.core.settings import Environment
-
 VARIABLE = "NEUROGRID_DRILL_SABOTAGE"
 
 
@@ -27,12 +25,12 @@ class Protection(StrEnum):
     """A stream goes on after the last event its client has seen (R22)."""
 
 
-def switched_off(environment: Environment) -> Protection | None:
+def switched_off(*, production: bool) -> Protection | None:
     """Return what is switched off. Raises ``ValueError`` for what does not exist, and for anything in production."""
     name = os.environ.get(VARIABLE)
     if not name:
         return None
-    if environment is Environment.PRODUCTION:
+    if production:
         msg = f"{VARIABLE} switches a protection off; it has no place in production"
         raise ValueError(msg)
     return Protection(name)

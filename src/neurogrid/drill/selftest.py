@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,17 @@ class Outcome:
 
 
 async def self_test(
-    directory: Path, seed: int, watch: Watch, tell: Tell, done: Callable[[Outcome], None]
+    directory: Path,
+    seed: int,
+    watch: Watch,
+    tell: Tell,
+    done: Callable[[Outcome], None],
+    only: Collection[Protection],
 ) -> None:
-    """Run every trial below ``directory``; ``done`` is told each outcome."""
+    """Run the trials of ``only`` these protections below ``directory``; ``done`` is told each outcome."""
     for trial in TRIALS:
+        if trial.protection not in only:
+            continue
         tell(f"without {trial.protection}:")
         order = Order(
             directory / trial.protection.value,
