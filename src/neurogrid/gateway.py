@@ -209,6 +209,7 @@ class Gateway:
             (grid.orphan_sweep, self._watch.sweep_orphans, "sweep_orphans"),
             (grid.orphan_sweep, self._watch.settle_followers, "settle_followers"),
             (grid.poll, self._watch.promote, "promote"),
+            (grid.poll, self._watch.admit_held, "admit_held"),
             (grid.reconcile, self._watch.sync_clocks, "clocks"),
             (grid.poll, self._watch.expire, "expire"),
             (SEEN_INTERVAL, self._note_seen, "nodes_seen"),

@@ -9,9 +9,9 @@ from neurogrid.limits.service import LimitService
 _MANY = "1000000/minute"
 
 GENEROUS = LimitSettings(
-    free=FreeLimits(requests=_MANY, tasks=_MANY, tokens="100000000/minute"),
-    pro=ProLimits(requests=_MANY, tasks=_MANY, tokens="100000000/minute"),
-    enterprise=EnterpriseLimits(requests=_MANY, tasks=_MANY, tokens="100000000/minute"),
+    free=FreeLimits(requests=_MANY, tasks=_MANY, tokens="100000000/minute", running=10_000),
+    pro=ProLimits(requests=_MANY, tasks=_MANY, tokens="100000000/minute", running=10_000),
+    enterprise=EnterpriseLimits(requests=_MANY, tasks=_MANY, tokens="100000000/minute", running=0),
     reads=_MANY,
     heavy=_MANY,
     training=_MANY,

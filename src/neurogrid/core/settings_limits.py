@@ -11,6 +11,7 @@ from neurogrid.core import networks
 from neurogrid.core.settings_base import Seconds, Section
 
 RATE: Final = r"[1-9]\d{0,8}/([1-9]\d{0,3} )?(second|minute|hour|day)s?"
+MOST_RUNNING: Final = 100_000
 Rates = Annotated[str, StringConstraints(pattern=rf"^({RATE}(;\s*{RATE})*)?$")]
 """Nothing: without limit."""
 
@@ -25,6 +26,7 @@ class Algorithm(StrEnum):
 
 REQUESTS: Final = "Requests of a user."
 TASKS: Final = "Tasks that a user submits; each row of a bulk is one."
+RUNNING: Final = "Tasks of a user that run at once; more wait. 0: no limit."
 TOKENS: Final = "Tokens of text generation, prompt and answer together."
 
 
@@ -34,6 +36,7 @@ class TierLimits(Section):
     requests: Rates = Field("", description=REQUESTS)
     tasks: Rates = Field("", description=TASKS)
     tokens: Rates = Field("", description=TOKENS)
+    running: int = Field(0, ge=0, le=MOST_RUNNING, description=RUNNING)
 
 
 class FreeLimits(TierLimits):
@@ -42,6 +45,7 @@ class FreeLimits(TierLimits):
     requests: Rates = Field("100/hour;20/minute", description=REQUESTS)
     tasks: Rates = Field("10/hour", description=TASKS)
     tokens: Rates = Field("20000/minute", description=TOKENS)
+    running: int = Field(2, ge=0, le=MOST_RUNNING, description=RUNNING)
 
 
 class ProLimits(TierLimits):
@@ -50,6 +54,7 @@ class ProLimits(TierLimits):
     requests: Rates = Field("1000/hour;100/minute", description=REQUESTS)
     tasks: Rates = Field("100/hour", description=TASKS)
     tokens: Rates = Field("200000/minute", description=TOKENS)
+    running: int = Field(10, ge=0, le=MOST_RUNNING, description=RUNNING)
 
 
 class EnterpriseLimits(TierLimits):
@@ -58,6 +63,7 @@ class EnterpriseLimits(TierLimits):
     requests: Rates = Field("10000/hour;500/minute", description=REQUESTS)
     tasks: Rates = Field("1000/hour", description=TASKS)
     tokens: Rates = Field("2000000/minute", description=TOKENS)
+    running: int = Field(50, ge=0, le=MOST_RUNNING, description=RUNNING)
 
 
 class LimitSettings(Section):

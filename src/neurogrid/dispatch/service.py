@@ -23,7 +23,7 @@ from neurogrid.events.bus import Bus
 from neurogrid.events.states import StateEvents
 from neurogrid.protocol.events import Event
 from neurogrid.protocol.messages import Cancel, Usage
-from neurogrid.queue.answers import Canceled, Claimed, Expired, Heirs, Inserted, Requeued
+from neurogrid.queue.answers import Admitted, Canceled, Claimed, Expired, Heirs, Inserted, Requeued
 from neurogrid.queue.journal import Journal
 from neurogrid.queue.ops import Bill, Guard, Insert, Requeue, SessionRef, Want
 from neurogrid.queue.policy import Charge, Status
@@ -256,6 +256,11 @@ class Dispatcher:
         """Take up the task that leads now that another one, whose execution it shared, is over (R20)."""
         if heirs.leader is not None:
             self.requeued(heirs.leader)
+
+    def admitted(self, admitted: Admitted) -> None:
+        """See that tasks are claimed that had to wait for others of their owner's (LIM-3)."""
+        for lane in admitted.lanes:
+            self.arrived(lane)
 
     def _release(self, session: SessionRef, lane: str) -> NodeConnection | None:
         connection = self.connections.get(session.id)

@@ -233,5 +233,6 @@ class Settlements:
             self._dispatcher.used(op.task, op.usage)
         self._dispatcher.states.finished(op, answer)
         self._dispatcher.inherit(answer.heirs)
+        self._dispatcher.admitted(answer.admitted)
         # Rendered for every task, it would cost a tenth of all there is to do for one; the row says the same.
         log.debug("task.finished", task=answer.task, status=answer.status.value, node=answer.node)

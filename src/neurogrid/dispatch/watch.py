@@ -11,7 +11,7 @@ from neurogrid.dispatch.connection import CLOSE_SESSION_LOST, NodeConnection, Ru
 from neurogrid.dispatch.contact import Contact
 from neurogrid.dispatch.service import Dispatcher
 from neurogrid.protocol.messages import Release
-from neurogrid.queue.ops import Evict, Expire, Guard, Requeue, SessionRef, Settle
+from neurogrid.queue.ops import Admit, Evict, Expire, Guard, Requeue, SessionRef, Settle
 from neurogrid.queue.policy import Charge, RetryPolicy
 from neurogrid.queue.upkeep import Held
 
@@ -160,6 +160,16 @@ class Watch:
         dispatcher = self._dispatcher
         for leader in await dispatcher.upkeep.unsettled():
             dispatcher.inherit(await dispatcher.journal.execute(Settle(leader), patient=True))
+
+    async def admit_held(self) -> None:
+        """Let those run that no longer have too many of their owner's beside them (LIM-3).
+
+        Tasks that complete let others in themselves; this is for ends of every other kind, and those that crossed a
+        claim.
+        """
+        dispatcher = self._dispatcher
+        for owner in await dispatcher.upkeep.held_back():
+            dispatcher.admitted(await dispatcher.journal.execute(Admit(owner), patient=True))
 
     async def _requeue(self, moves: list[Requeue]) -> None:
         await asyncio.gather(*(self._dispatcher.requeue(move) for move in moves))

@@ -88,6 +88,11 @@ class Policy:
         limits = self._tier(tier)
         return self._windows(name, self._rates(limits, name)) if limits is not None else ()
 
+    def running(self, tier: Tier) -> int | None:
+        """Return how many tasks of a user run at once; ``None``: any number."""
+        limits = self._tier(tier)
+        return limits.running or None if limits is not None and self._settings.enabled else None
+
     def better(self, tier: str, window: Window) -> tuple[Tier, Window] | None:
         """Return the tier to upgrade to from ``tier``, and what it has in place of ``window``, if that is more."""
         higher = NEXT.get(tier)

@@ -57,6 +57,10 @@ class TokenBudget:
         self._make_room()
         self._open[task] = _Reserved(time.monotonic(), list(zip(takes, answer.states, strict=True)))
 
+    def at_once(self, actor: Identity) -> int | None:
+        """Return how many tasks of ``actor`` run together at most; ``None``: any number."""
+        return self._limits.policy.running(actor.tier)
+
     def release(self, task: str) -> None:
         """Give back all that was reserved for a task that will not run."""
         self._settle(task, 0)

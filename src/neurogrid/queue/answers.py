@@ -19,8 +19,14 @@ class Heirs(msgspec.Struct, frozen=True, gc=False):
     leader: Requeued | None = None
 
 
+class Admitted(msgspec.Struct, frozen=True, gc=False):
+    """The lanes in which tasks of an owner are claimable now that had to wait for others of theirs (LIM-3)."""
+
+    lanes: tuple[str, ...] = ()
+
+
 class Finished(msgspec.Struct, frozen=True, gc=False):
-    """A task's last state, as committed; ``heirs`` are those who shared its execution."""
+    """A task's last state, as committed; ``heirs`` are those who shared its execution, ``admitted`` who may run now."""
 
     task: str
     owner: str
@@ -31,6 +37,7 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     started_at: datetime
     finished_at: datetime
     heirs: Heirs = Heirs()
+    admitted: Admitted = Admitted()
 
 
 class Requeued(msgspec.Struct, frozen=True, gc=False):
@@ -107,4 +114,6 @@ class Duplicate(msgspec.Struct, frozen=True, gc=False):
     body_hash: str
 
 
-Answer = bool | Finished | Requeued | Canceled | Expired | Heirs | Claimed | Inserted | Duplicate | None
+Answer = (
+    bool | Finished | Requeued | Canceled | Expired | Heirs | Admitted | Claimed | Inserted | Duplicate | None
+)

@@ -17,6 +17,7 @@ import structlog
 
 from neurogrid.core.errors import OutcomeUnknown, Unavailable
 from neurogrid.queue.answers import (
+    Admitted,
     Answer,
     Canceled,
     Claimed,
@@ -28,6 +29,7 @@ from neurogrid.queue.answers import (
     Requeued,
 )
 from neurogrid.queue.ops import (
+    Admit,
     Batch,
     Bill,
     Cancel,
@@ -122,6 +124,8 @@ class Journal:
     async def execute(self, op: Expire, *, patient: bool = False) -> Expired | None: ...
     @overload
     async def execute(self, op: Settle, *, patient: bool = False) -> Heirs: ...
+    @overload
+    async def execute(self, op: Admit, *, patient: bool = False) -> Admitted: ...
     @overload
     async def execute(self, op: Want, *, patient: bool = False) -> Claimed | None: ...
     @overload

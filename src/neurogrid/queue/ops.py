@@ -126,6 +126,14 @@ class Settle(msgspec.Struct, frozen=True, gc=False):
     size = ROW_OVERHEAD
 
 
+class Admit(msgspec.Struct, frozen=True, gc=False):
+    """Make as many of an owner's tasks claimable as may run beside those that do (LIM-3). Answers their lanes."""
+
+    owner: str
+
+    size = ROW_OVERHEAD
+
+
 class Bill(msgspec.Struct, frozen=True, gc=False):
     """Set what a stopped attempt had used, once; ``attempt`` is the one its end opened (R26). Answers ``True``."""
 
@@ -195,6 +203,8 @@ class Insert(msgspec.Struct, frozen=True, gc=False):
     deadline: datetime | None = None
     cost: float = 1.0
     weight: float = 1.0
+    at_once: int | None = None
+    """How many tasks of the owner run together at most; ``None``: any number (LIM-3)."""
     corrected: float = 0.0
     """What of ``cost`` stands for earlier tasks of the owner, which cost more or less than estimated."""
     present: float = 0.0
@@ -209,7 +219,7 @@ class Insert(msgspec.Struct, frozen=True, gc=False):
         return ROW_OVERHEAD + len(self.input) + len(self.parameters) + len(self.metadata or "")
 
 
-Op = Renew | Finish | Requeue | Evict | Cancel | Expire | Settle | Bill | Replay | Want | Insert
+Op = Renew | Finish | Requeue | Evict | Cancel | Expire | Settle | Admit | Bill | Replay | Want | Insert
 
 
 @dataclass(slots=True)
@@ -223,6 +233,7 @@ class Batch:
     cancels: list[Cancel] = field(default_factory=list)
     expires: list[Expire] = field(default_factory=list)
     settles: list[Settle] = field(default_factory=list)
+    admits: list[Admit] = field(default_factory=list)
     bills: list[Bill] = field(default_factory=list)
     replays: list[Replay] = field(default_factory=list)
     wants: list[Want] = field(default_factory=list)
@@ -237,5 +248,5 @@ class Batch:
         """Return the lists in the order of execution."""
         return (
             self.renews, self.finishes, self.requeues, self.evicts, self.cancels, self.expires,
-            self.settles, self.bills, self.replays, self.wants, self.inserts,
+            self.settles, self.admits, self.bills, self.replays, self.wants, self.inserts,
         )  # fmt: skip

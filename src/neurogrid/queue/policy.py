@@ -20,7 +20,7 @@ class Status(StrEnum):
 
 
 NEXT: Final[dict[Status, frozenset[Status]]] = {
-    Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELED}),
+    Status.QUEUED: frozenset({Status.RUNNING, Status.WAITING, Status.FAILED, Status.CANCELED}),
     Status.WAITING: frozenset({Status.QUEUED, Status.COMPLETED, Status.FAILED, Status.CANCELED}),
     Status.RUNNING: frozenset(
         {Status.QUEUED, Status.WAITING, Status.COMPLETED, Status.FAILED, Status.CANCELED}
@@ -70,6 +70,7 @@ class WaitReason(StrEnum):
     SCHEDULE = "schedule"
     LEADER = "leader"
     DEPENDENCIES = "dependencies"
+    CONCURRENCY = "concurrency"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import asyncpg
+from msgspec import structs
 from sqlalchemy.engine import URL
 
-from neurogrid.queue import eventdata, postgres_heirs, postgres_inserts, postgres_moves, statements
-from neurogrid.queue.answers import Answer, Canceled, Claimed, Finished, Requeued
-from neurogrid.queue.ops import Batch, Cancel, Evict, Finish, Insert, Renew, Requeue, Want
-from neurogrid.queue.policy import Charge, Priority, Status
+from neurogrid.queue import (
+    eventdata,
+    postgres_heirs,
+    postgres_held,
+    postgres_inserts,
+    postgres_moves,
+    statements,
+)
+from neurogrid.queue.answers import Answer, Canceled, Finished, Requeued
+from neurogrid.queue.ops import Batch, Cancel, Evict, Finish, Insert, Renew, Requeue
+from neurogrid.queue.policy import Charge, Status
+from neurogrid.queue.postgres_claims import Claims
 from neurogrid.queue.postgres_heirs import ended, with_heirs
 from neurogrid.queue.writer import ConnectionLost, RowRejected, Transient
 
@@ -65,6 +74,7 @@ class PostgresWriter:
         self._finish = statements.FINISH if fenced else statements.UNFENCED_FINISH
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._connection: asyncpg.Connection[Any] | None = None
+        self._claims = Claims()
 
     async def connect(self) -> None:
         """(Re)open the connection. Raises ``ConnectionLost``."""
@@ -107,7 +117,8 @@ class PostgresWriter:
     async def _commit(
         self, connection: asyncpg.Connection[Any], batch: Batch, *, repeat: bool
     ) -> Sequence[Sequence[Answer]]:
-        if sum(1 for rows in batch.lists() if rows) == 1 and not repeat:
+        together = repeat or postgres_inserts.take_turns(batch.inserts) or (batch.wants and self._claims.met)
+        if sum(1 for rows in batch.lists() if rows) == 1 and not together:
             return await self._run(connection, batch, repeat=False)  # one statement commits by itself
         async with connection.transaction():
             return await self._run(connection, batch, repeat=repeat)
@@ -135,9 +146,10 @@ class PostgresWriter:
             await _cancel(connection, batch.cancels, repeat=repeat),
             await postgres_moves.expire(connection, batch.expires, repeat=repeat),
             await postgres_heirs.settle_all(connection, batch.settles),
+            await postgres_held.admit_all(connection, batch.admits),
             await postgres_moves.bill(connection, batch.bills),
             await postgres_moves.replay(connection, batch.replays, repeat=repeat),
-            await _claim(connection, batch.wants, repeat=repeat),
+            await self._claims.claim(connection, batch.wants, repeat=repeat),
             await postgres_inserts.insert(connection, batch.inserts, repeat=repeat),
         )
 
@@ -177,11 +189,17 @@ async def _finish(
         keys = _columns([(op.task, op.write_id) for op in ops])
         found += await connection.fetch(statements.FINISHED_BEFORE, *keys)
     done = await with_heirs(connection, ended(found, _finished))
+    awaited = {row[3]: row[0] for row in found if row[-1]}
+    for owner, admitted in (await postgres_held.admit(connection, awaited)).items():
+        done[awaited[owner]] = structs.replace(cast("Finished", done[awaited[owner]]), admitted=admitted)
     return [done.get(op.write_id) for op in ops]
 
 
-def _finished(task: str, owner: str, attempt: int, final_seq: int, status: str, *rest: Any) -> Finished:
-    return Finished(task, owner, attempt, final_seq, Status(status), *rest)
+def _finished(
+    task: str, owner: str, attempt: int, final_seq: int, status: str, node: str, *rest: Any
+) -> Finished:
+    started_at, finished_at, _ = rest
+    return Finished(task, owner, attempt, final_seq, Status(status), node, started_at, finished_at)
 
 
 def _requeue_row(op: Requeue) -> tuple[Any, ...]:
@@ -239,33 +257,3 @@ def _canceled_before(
 ) -> Canceled:
     # Who ran it is no longer known; reconciliation stops the node (R7).
     return Canceled(task, owner, attempt, None, at)
-
-
-async def _claim(connection: asyncpg.Connection[Any], ops: Sequence[Want], *, repeat: bool) -> list[Answer]:
-    if not ops:
-        return []
-    found: list[_Row] = []
-    missing: Sequence[Want] = ops
-    if repeat:  # first what the lost batch may have claimed, then the rest
-        keys = _columns([(op.session.id, op.write_id) for op in ops])
-        found = await connection.fetch(statements.CLAIMED_BEFORE, *keys)
-        known = {row[-1] for row in found}
-        missing = [op for op in ops if op.write_id not in known]
-    if missing:
-        for aged in (True, False):
-            found += await _claim_rows(connection, [op for op in missing if op.aged is aged], aged=aged)
-    done = {row[-1]: Claimed(*tuple(row)[:-1]) for row in found}
-    return [done.get(op.write_id) for op in ops]
-
-
-async def _claim_rows(connection: asyncpg.Connection[Any], ops: Sequence[Want], *, aged: bool) -> list[_Row]:
-    if not ops:
-        return []
-    rows = [(op.lane, op.session.id, op.session.gen, op.session.node, op.write_id) for op in ops]
-    classes = range(len(Priority))
-    order = classes[::-1] if aged else classes
-    lowest: dict[str, tuple[float, ...]] = {}
-    for op in ops:
-        lowest[op.lane] = tuple(map(min, op.floors, lowest.get(op.lane, op.floors)))
-    floors = [(lane, priority, lowest[lane][priority]) for lane in lowest for priority in order]
-    return list(await connection.fetch(statements.CLAIM, *_columns(rows), *_columns(floors)))

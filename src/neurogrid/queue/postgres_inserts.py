@@ -15,6 +15,7 @@ import asyncpg
 from neurogrid.queue.answers import Answer, Duplicate, Inserted
 from neurogrid.queue.ops import Insert
 from neurogrid.queue.policy import Status
+from neurogrid.queue.postgres_held import held, running, with_turn
 from neurogrid.queue.statements import STATUS, XID
 
 RUNNING_AT_ONCE = """'{"status":"running","attempt":1,"node":' || to_json(ins.node)::text || '}'"""
@@ -24,7 +25,7 @@ QUEUED = """'{"status":"queued","model":' || to_json(ins.model)::text || ',"prio
 
 COLUMNS = (
     ("id", "uuid"), ("owner_id", "uuid"), ("lane", "text"), ("model", "text"), ("model_version", "text"),
-    ("class", "int2"), ("cost", "float8"), ("weight", "float8"), ("present", "float8"), ("input", "text"),
+    ("class", "int2"), ("cost", "float8"), ("weight", "float8"), ("at_once", "int"), ("present", "float8"), ("input", "text"),
     ("parameters", "text"), ("requires", "text"), ("metadata", "text"), ("input_hash", "text"),
     ("deterministic", "bool"), ("on_disconnect", "text"), ("timeout_s", "float8"),
     ("deadline", "timestamptz"), ("max_attempts", "int2"), ("session_id", "uuid"), ("gen", "int"),
@@ -47,7 +48,7 @@ WITH found AS MATERIALIZED (
         SELECT t.id FROM tasks t
         WHERE t.owner_id = sent.owner_id AND t.input_hash = sent.input_hash AND t.deterministic
             AND t.leader_id IS NULL AND t.status IN ('queued', 'waiting', 'running')
-            AND (t.status <> 'waiting' OR t.wait_reason = 'backoff')
+            AND (t.status <> 'waiting' OR t.wait_reason IN ('backoff', 'concurrency'))
         ORDER BY t.id LIMIT 1
     ) l ON true
 ), leaders AS MATERIALIZED (
@@ -64,7 +65,9 @@ _INSERT = f"""
     SELECT u.*, u.session_id IS NOT NULL AND u.leader_id IS NULL
         AND NOT EXISTS (SELECT 1 FROM tasks q WHERE q.status = 'queued' AND q.lane = u.lane)
         AND EXISTS (SELECT 1 FROM node_sessions s
-            WHERE s.id = u.session_id AND s.gen = u.gen AND s.lease_until > clock_timestamp()) AS fast,
+            WHERE s.id = u.session_id AND s.gen = u.gen AND s.lease_until > clock_timestamp())
+        AND (u.at_once IS NULL OR u.at_once >= row_number() OVER (PARTITION BY u.owner_id ORDER BY u.id)
+            + {running("u.owner_id")} AND NOT {held("u.owner_id")}) AS fast,
         coalesce(sum(u.cost / u.weight) FILTER (WHERE u.leader_id IS NULL)
             OVER (PARTITION BY u.owner_id, u.lane, u.class ORDER BY u.id), 0) AS share
     FROM u
@@ -86,14 +89,14 @@ _INSERT = f"""
     RETURNING task_id
 ), ins AS (
     INSERT INTO tasks (
-        id, owner_id, status, lane, model, model_version, class, rank, cost, weight, input, parameters,
-        requires, metadata, input_hash, deterministic, cached, on_disconnect, timeout_s, deadline, max_attempts,
+        id, owner_id, status, lane, model, model_version, class, rank, cost, weight, at_once, input,
+        parameters, requires, metadata, input_hash, deterministic, cached, on_disconnect, timeout_s, deadline, max_attempts,
         attempt, errors, losses, dead_letter, session_id, node, write_id, wait_reason, leader_id, followed,
         output_apart, prompt_tokens, completion_tokens, compute_seconds, created_at, started_at)
     SELECT id, owner_id,
         CASE WHEN leader_id IS NOT NULL THEN 'waiting' WHEN fast THEN 'running' ELSE 'queued' END,
         lane, model, model_version, class, last.rank + CASE WHEN leader_id IS NULL THEN share ELSE 0 END, cost,
-        weight, input, parameters, requires, metadata, input_hash, deterministic, false, on_disconnect,
+        weight, at_once, input, parameters, requires, metadata, input_hash, deterministic, false, on_disconnect,
         timeout_s, deadline, max_attempts, 1, 0, 0, false, CASE WHEN fast THEN session_id END,
         CASE WHEN fast THEN node END, write_id, CASE WHEN leader_id IS NOT NULL THEN 'leader' END, leader_id,
         false, false, 0, 0, 0, at, CASE WHEN fast THEN at END
@@ -155,11 +158,16 @@ def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _row(op: Insert) -> tuple[Any, ...]:
-    session = op.session
+def take_turns(ops: Sequence[Insert]) -> set[str]:
+    """Return the owners of whose tasks only so many may begin: whether they do is for a transaction to decide."""
+    return {op.owner for op in ops if op.at_once is not None and op.session is not None}
+
+
+def _row(op: Insert, *, fast: bool) -> tuple[Any, ...]:
+    session = op.session if fast else None
     return (
         op.id, op.owner, op.lane, op.model, op.model_version, op.priority, op.cost, op.weight,
-        op.present, op.input, op.parameters,
+        op.at_once, op.present, op.input, op.parameters,
         op.requires, op.metadata, op.input_hash, op.deterministic, op.on_disconnect, op.timeout_s,
         op.deadline, op.max_attempts, session and session.id, session and session.gen,
         session and session.node, op.write_id, op.once and op.once.key,
@@ -202,7 +210,9 @@ def _what(op: Insert) -> str:
 async def _insert(
     connection: _Connection, statement: str, ops: Sequence[Insert], *, repeat: bool
 ) -> dict[str, Answer]:
-    rows = [_row(op) for op in sorted(ops, key=lambda op: op.id)]
+    limited = take_turns(ops)
+    late = limited - await with_turn(connection, limited) if limited else limited
+    rows = [_row(op, fast=op.owner not in late) for op in sorted(ops, key=lambda op: op.id)]
     found = await connection.fetch(statement, *_columns(rows))
     if len(found) < len(ops) or repeat:
         keys = _columns([(op.id, op.write_id) for op in ops])

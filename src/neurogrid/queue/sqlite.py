@@ -21,6 +21,8 @@ from neurogrid.queue.policy import Charge, Status
 from neurogrid.queue.sqlite_moves import Moves
 from neurogrid.queue.writer import ConnectionLost, RowRejected, Transient
 
+CLAIM_ROUNDS = 256
+"""How often one claim goes on when what it met may not run now."""
 KEY_SECONDS = 24 * 3600.0
 REJECTED = (
     sqlite3.IntegrityError,
@@ -124,6 +126,7 @@ class _Transaction(Moves):
             [self._cancel(op) for op in batch.cancels],
             [self._expire(op) for op in batch.expires],
             [self._settle(op.leader, followed=True) for op in batch.settles],
+            [self._admit(op) for op in batch.admits],
             [self._bill(op) for op in batch.bills],
             [self._replay(op) for op in batch.replays],
             [self._claim(op) for op in batch.wants],
@@ -150,12 +153,15 @@ class _Transaction(Moves):
         )  # fmt: skip
         if row is None:
             return None
-        owner, node, started_at, followed = row
+        owner, node, started_at, followed, at_once = row
         data = eventdata.finished(op)
         self._event(op.task, op.attempt, op.final_seq, owner, f"task.{op.status.value}", data)
         started = from_sqlite_time(started_at)
         heirs = self._settle(op.task, followed=followed)
-        return Finished(op.task, owner, op.attempt, op.final_seq, op.status, node, started, self._now, heirs)
+        return Finished(
+            op.task, owner, op.attempt, op.final_seq, op.status, node, started, self._now, heirs,
+            self._admitted(owner, at_once),
+        )  # fmt: skip
 
     def _requeue(self, op: Requeue) -> Answer:
         session = op.session
@@ -188,9 +194,11 @@ class _Transaction(Moves):
 
     def _claim(self, op: Want) -> Answer:
         session = op.session
-        claim = sql.CLAIM_AGED if op.aged else sql.CLAIM
-        row = self._one(claim, op.lane, session.id, session.node, self._at, op.write_id, session.gen)
-        if row is None:
+        task = self._next(op)
+        row = task and self._one(
+            sql.CLAIM, task, session.id, session.node, self._at, op.write_id, session.gen
+        )
+        if not row:
             return None
         task, owner, lane, model, attempt, errors, losses, max_attempts, input_, parameters, timeout_s, \
             deadline, _, held_by, *order = row  # fmt: skip
@@ -199,6 +207,18 @@ class _Transaction(Moves):
             task, owner, lane, model, attempt, errors, losses, max_attempts, input_, parameters, timeout_s,
             from_sqlite_time(deadline) if deadline else None, self._now, held_by, *order,
         )  # fmt: skip
+
+    def _next(self, op: Want) -> str | None:
+        """Return the next task of a lane that may run; on the way, set those apart that may not (LIM-3)."""
+        for _ in range(CLAIM_ROUNDS):
+            row = self._one(sql.FIRST_AGED if op.aged else sql.FIRST, op.lane)
+            if row is None:
+                break
+            task, owner, lane, class_, rank, at_once, admitted = row
+            if self._may_begin(owner, at_once, admitted=bool(admitted)):
+                return str(task)
+            self._hold(owner, lane, class_, rank)
+        return None
 
     def _insert(self, op: Insert) -> Answer:
         if op.once is not None:
@@ -216,6 +236,7 @@ class _Transaction(Moves):
             and bool(
                 self._one(sql.FAST, op.lane, session.id, session.gen, self._at)[0]  # type: ignore[index]
             )
+            and self._may_begin(op.owner, op.at_once)
         )
         status = Status.WAITING if leader else Status.RUNNING if fast else Status.QUEUED
         holder = session if fast else None
@@ -225,7 +246,7 @@ class _Transaction(Moves):
             sql.INSERT,
             (
                 op.id, op.owner, status.value, op.lane, op.model, op.model_version, op.priority,
-                rank, op.cost, op.weight, op.input, op.parameters, op.requires, op.metadata,
+                rank, op.cost, op.weight, op.at_once, op.input, op.parameters, op.requires, op.metadata,
                 op.input_hash, op.deterministic, op.on_disconnect, op.timeout_s,
                 op.deadline and to_sqlite_time(op.deadline), op.max_attempts, holder and holder.id,
                 holder and holder.node, op.write_id, leader and "leader", leader, self._at,

@@ -7,6 +7,7 @@ from neurogrid.queue.answers import Answer, Expired, Requeued
 from neurogrid.queue.ops import Bill, Expire, Replay
 from neurogrid.queue.policy import Status
 from neurogrid.queue.sqlite_heirs import Inheritance
+from neurogrid.queue.sqlite_held import Holding
 from neurogrid.queue.sqlite_statements import ENDED
 
 OVERDUE = """
@@ -41,7 +42,7 @@ RETURNING lane, attempt
 """
 
 
-class Moves(Inheritance):
+class Moves(Inheritance, Holding):
     """The part of a transaction that carries out ``Expire``, ``Bill`` and ``Replay``."""
 
     def _expire(self, op: Expire) -> Answer:

@@ -11,7 +11,7 @@ UPDATE tasks SET status = ?, final_seq = ?, output = ?, output_apart = ?, error 
     dead_letter = ?, prompt_tokens = ?, completion_tokens = ?, compute_seconds = ?, session_id = NULL,
     write_id = ?, finished_at = ?
 WHERE id = ? AND attempt = ? AND status = 'running'
-RETURNING owner_id, node, started_at, followed
+RETURNING owner_id, node, started_at, followed, at_once
 """
 REQUEUE = """
 UPDATE tasks SET status = ?1, attempt = attempt + 1, errors = errors + ?2, losses = losses + ?3,
@@ -47,19 +47,23 @@ SELECT session_id FROM tasks
 WHERE id = ?1 AND (?2 IS NULL OR owner_id = ?2) AND status IN ('queued', 'waiting', 'running')
 """
 # The index gives the order; an order that it does not have would sort the whole queue for every claim.
-_CLAIM = """
+_FIRST = """
+SELECT id, owner_id, lane, class, rank, at_once, wait_reason = 'concurrency' FROM tasks
+WHERE status = 'queued' AND lane = ?1 {first} LIMIT 1
+"""
+_BY_RANK = "ORDER BY class, rank, id"
+_BY_AGE = """AND class = (SELECT max(class) FROM tasks WHERE status = 'queued' AND lane = ?1)
+    ORDER BY rank, id"""
+FIRST = _FIRST.format(first=_BY_RANK)
+FIRST_AGED = _FIRST.format(first=_BY_AGE)
+CLAIM = """
 UPDATE tasks SET status = 'running', session_id = ?2, node = ?3, wait_reason = NULL, started_at = ?4,
     write_id = ?5
-WHERE id = (SELECT id FROM tasks WHERE status = 'queued' AND lane = ?1 {first} LIMIT 1)
+WHERE id = ?1
     AND EXISTS (SELECT 1 FROM node_sessions WHERE id = ?2 AND gen = ?6 AND lease_until > ?4)
 RETURNING id, owner_id, lane, model, attempt, errors, losses, max_attempts, input, parameters, timeout_s,
     deadline, started_at, session_id, class, rank, cost, weight
 """
-CLAIM = _CLAIM.format(first="ORDER BY class, rank, id")
-CLAIM_AGED = _CLAIM.format(
-    first="""AND class = (SELECT max(class) FROM tasks WHERE status = 'queued' AND lane = ?1)
-    ORDER BY rank, id"""
-)
 LAST = """
 SELECT max(
     coalesce((SELECT max(rank) FROM tasks
@@ -74,7 +78,7 @@ SELECT NOT EXISTS (SELECT 1 FROM tasks WHERE status = 'queued' AND lane = ?1)
 LEADER = """
 SELECT id FROM tasks
 WHERE owner_id = ?1 AND input_hash = ?2 AND deterministic AND leader_id IS NULL
-    AND status IN ('queued', 'waiting', 'running') AND (status <> 'waiting' OR wait_reason = 'backoff')
+    AND status IN ('queued', 'waiting', 'running') AND (status <> 'waiting' OR wait_reason IN ('backoff', 'concurrency'))
 ORDER BY id LIMIT 1
 """
 LIFT = """
@@ -93,9 +97,9 @@ RETURNING task_id
 KNOWN_KEY = "SELECT task_id, body_hash FROM idempotency_keys WHERE owner_id = ? AND key = ?"
 INSERT = """
 INSERT INTO tasks (
-    id, owner_id, status, lane, model, model_version, class, rank, cost, weight, input, parameters, requires,
+    id, owner_id, status, lane, model, model_version, class, rank, cost, weight, at_once, input, parameters, requires,
     metadata, input_hash, deterministic, cached, on_disconnect, timeout_s, deadline, max_attempts, attempt,
     errors, losses, dead_letter, session_id, node, write_id, wait_reason, leader_id, followed, output_apart,
     prompt_tokens, completion_tokens, compute_seconds, created_at, started_at)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,1,0,0,0,?,?,?,?,?,0,0,0,0,0,?,?)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,1,0,0,0,?,?,?,?,?,0,0,0,0,0,?,?)
 """

@@ -40,13 +40,15 @@ WITH d AS (
         finished_at = clock_timestamp()
     FROM d WHERE t.id = d.id AND {FENCE}
     RETURNING t.id, t.owner_id, d.attempt, t.final_seq, t.status, t.node, t.started_at, t.finished_at,
-        t.write_id, d.data, t.followed
+        t.write_id, d.data, t.followed, t.at_once IS NOT NULL AND EXISTS (
+            SELECT 1 FROM tasks w
+            WHERE w.owner_id = t.owner_id AND w.status = 'waiting' AND w.wait_reason = 'concurrency') AS awaited
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
     SELECT id, attempt, final_seq, owner_id, {XID}, 'task.' || status, finished_at, data FROM upd
 )
 SELECT write_id::text, followed, id::text, owner_id::text, attempt, final_seq, status, node, started_at,
-    finished_at
+    finished_at, awaited
 FROM upd
 """
 UNFENCED_FINISH = FINISH.replace(FENCE, "true")
@@ -118,11 +120,12 @@ WITH d AS (
 SELECT write_id::text, followed, id::text, owner_id::text, attempt, session_id::text, finished_at FROM upd
 """
 
-_CLAIMED = """id::text, owner_id::text, lane, model, attempt, errors, losses, max_attempts, input, parameters,
+CLAIMED = """id::text, owner_id::text, lane, model, attempt, errors, losses, max_attempts, input, parameters,
        timeout_s, deadline, started_at, session_id::text, class, rank, cost, weight, write_id::text"""
 
 # The classes of a lane are walked in the order given, each from its floor on, until there are rows enough.
-# Nothing but the nested loop keeps that order; the session has no other join (R13).
+# Nothing but the nested loop keeps that order; the session has no other join (R13). Of tasks whose owner may run only
+# so many at once it only says which ones they are, without ``started_at`` (``postgres_held``).
 CLAIM = f"""
 WITH slot AS (
     SELECT u.*, row_number() OVER (PARTITION BY u.lane ORDER BY u.ord) AS k
@@ -135,24 +138,25 @@ WITH slot AS (
 ), want AS (
     SELECT lane, count(*) AS n FROM slot GROUP BY lane
 ), picked AS MATERIALIZED (
-    SELECT want.lane, t.id, t.class, t.rank FROM want CROSS JOIN LATERAL (
-        SELECT r.id, r.class, r.rank
+    SELECT want.lane, t.id, t.class, t.rank, t.at_once, t.owner_id FROM want CROSS JOIN LATERAL (
+        SELECT r.id, r.class, r.rank, r.at_once, r.owner_id
         FROM (SELECT class, floor FROM floors WHERE floors.lane = want.lane ORDER BY ord) f
         CROSS JOIN LATERAL (
-            SELECT id, class, rank FROM tasks
+            SELECT id, class, rank, at_once, owner_id FROM tasks
             WHERE status = 'queued' AND tasks.lane = want.lane AND tasks.class = f.class
                 AND tasks.rank >= f.floor
             ORDER BY rank, id LIMIT want.n FOR UPDATE SKIP LOCKED
         ) r LIMIT want.n
     ) t
 ), numbered AS (
-    SELECT lane, id, row_number() OVER (PARTITION BY lane ORDER BY class, rank, id) AS k FROM picked
+    SELECT lane, id, at_once, owner_id, row_number() OVER (PARTITION BY lane ORDER BY class, rank, id) AS k
+    FROM picked
 ), upd AS (
     UPDATE tasks t SET
         status = 'running', session_id = slot.session_id, node = slot.node, wait_reason = NULL,
         started_at = clock_timestamp(), write_id = slot.write_id
     FROM numbered JOIN slot ON slot.lane = numbered.lane AND slot.k = numbered.k
-    WHERE t.id = numbered.id
+    WHERE t.id = numbered.id AND numbered.at_once IS NULL
     RETURNING t.*
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
@@ -160,17 +164,22 @@ WITH slot AS (
            {RUNNING}
     FROM upd
 )
-SELECT {_CLAIMED} FROM upd
+SELECT {CLAIMED} FROM upd
+UNION ALL
+SELECT n.id::text, n.owner_id::text, n.lane, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, slot.write_id::text
+FROM numbered n JOIN slot ON slot.lane = n.lane AND slot.k = n.k WHERE n.at_once IS NOT NULL
 """
 
 CLAIMED_BEFORE = f"""
-SELECT {_CLAIMED}
+SELECT {CLAIMED}
 FROM tasks JOIN unnest($1::uuid[], $2::uuid[]) AS d(session_id, write_id) USING (session_id, write_id)
 WHERE status = 'running'
 """
 
 FINISHED_BEFORE = """
-SELECT write_id::text, followed, id::text, owner_id::text, attempt, final_seq, status, node, started_at, finished_at
+SELECT write_id::text, followed, id::text, owner_id::text, attempt, final_seq, status, node, started_at,
+    finished_at, false AS awaited
 FROM tasks JOIN unnest($1::uuid[], $2::uuid[]) AS d(i, w) ON id = i AND write_id = w
 """
 

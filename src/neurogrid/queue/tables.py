@@ -21,6 +21,8 @@ LIMITED = text("status IN ('queued', 'waiting', 'running') AND deadline IS NOT N
 DEAD = text("dead_letter")
 LEADING = text("deterministic AND leader_id IS NULL AND status IN ('queued', 'waiting', 'running')")
 FOLLOWING = text("leader_id IS NOT NULL")
+COUNTED = text("status = 'running' AND at_once IS NOT NULL")
+HELD = text("wait_reason = 'concurrency'")
 # Rows are updated twice in their life; room on the page keeps those updates local (R13).
 TASK_STORAGE = {
     "fillfactor": "70",
@@ -35,7 +37,8 @@ class Task(Base):
     ``class`` is 0 high, 1 normal, 2 low; the order of service is ``(class, rank, id)``. ``final_seq`` is the
     sequence number of the final event; a large output lies in ``task_outputs`` (``output_apart``).
     ``leader_id`` is the identical task whose execution this one shares, and whose large output it has;
-    ``followed`` says that there may be such tasks (R20).
+    ``followed`` says that there may be such tasks (R20). ``at_once`` is how many tasks of its owner's run together
+    at most, by the owner's tier when it was submitted; null: any number (LIM-3).
     """
 
     __tablename__ = "tasks"
@@ -50,6 +53,7 @@ class Task(Base):
     rank: Mapped[float]
     cost: Mapped[float]
     weight: Mapped[float]
+    at_once: Mapped[int | None]
     input: Mapped[str] = mapped_column(Text)
     parameters: Mapped[str] = mapped_column(Text)
     requires: Mapped[str | None] = mapped_column(Text)
@@ -98,6 +102,18 @@ class Task(Base):
         Index("ix_tasks_deadline", "deadline", postgresql_where=LIMITED, sqlite_where=LIMITED),
         Index("ix_tasks_same", "owner_id", "input_hash", postgresql_where=LEADING, sqlite_where=LEADING),
         Index("ix_tasks_followers", "leader_id", postgresql_where=FOLLOWING, sqlite_where=FOLLOWING),
+        Index("ix_tasks_running", "owner_id", postgresql_where=COUNTED, sqlite_where=COUNTED),
+        Index(
+            "ix_tasks_held",
+            "owner_id",
+            "status",
+            "lane",
+            "class",
+            "rank",
+            "id",
+            postgresql_where=HELD,
+            sqlite_where=HELD,
+        ),
         Index("ix_tasks_dead", "owner_id", "id", postgresql_where=DEAD, sqlite_where=DEAD),
         {"postgresql_with": TASK_STORAGE},
     )

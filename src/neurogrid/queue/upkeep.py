@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, or_, select, update
+from sqlalchemy import case, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
@@ -149,6 +149,12 @@ class Upkeep:
             .limit(SWEEP_LIMIT)
         )
         return [row["id"] for row in rows]
+
+    async def held_back(self) -> list[str]:
+        """Return owners of tasks that wait until fewer of theirs run (LIM-3)."""
+        waits = (Task.status == "waiting") & (Task.wait_reason == literal_column("'concurrency'"))
+        rows = await self._database.all(select(Task.owner_id).where(waits).distinct().limit(SWEEP_LIMIT))
+        return [row["owner_id"] for row in rows]
 
     def lost(self, task: Held, guard: Guard, session: SessionRef | None) -> Requeue:
         """Return the move of a task whose node is lost."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from neurogrid.queue.answers import Answer
 from neurogrid.queue.ops import (
+    Admit,
     Bill,
     Cancel,
     Evict,
@@ -23,7 +24,7 @@ from neurogrid.queue.ops import (
 )
 
 ORDER: tuple[type[Op], ...] = (
-    Renew, Finish, Requeue, Evict, Cancel, Expire, Settle, Bill, Replay, Want, Insert,
+    Renew, Finish, Requeue, Evict, Cancel, Expire, Settle, Admit, Bill, Replay, Want, Insert,
 )  # fmt: skip
 
 

@@ -45,7 +45,15 @@ class Wait(BaseModel):
     """Why a task does not run."""
 
     reason: str = Field(
-        examples=["no_node", "requirement_unmet", "no_slot", "other_owners", "backoff", "leader"]
+        examples=[
+            "no_node",
+            "requirement_unmet",
+            "no_slot",
+            "other_owners",
+            "backoff",
+            "leader",
+            "concurrency",
+        ]
     )
     detail: str
     ahead: int | None = Field(None, description="Tasks that go first.")
@@ -130,7 +138,8 @@ class Forecaster:
     async def _wait(self, row: Row) -> tuple[Wait | None, ExpectedStart | None]:
         if row["status"] == Status.WAITING:
             reason = row["wait_reason"] or "waiting"
-            return Wait(reason=reason, detail=_WAITING.get(reason, ""), until=row["run_at"]), None
+            detail = _WAITING.get(reason, "").format(at_once=row["at_once"])
+            return Wait(reason=reason, detail=detail, until=row["run_at"]), None
         if row["status"] != Status.QUEUED:
             return None, None
         requires = orjson.loads(row["requires"] or "{}")
@@ -168,6 +177,7 @@ class Forecaster:
 _WAITING: dict[str, str] = {
     WaitReason.BACKOFF: "It failed in a way that may pass, and is tried again after a pause.",
     WaitReason.LEADER: "An identical task of yours is under way (`shared_with`); both end with its result.",
+    WaitReason.CONCURRENCY: "Your tier runs at most {at_once} of your tasks at once; it begins when one of them is done.",
 }
 
 

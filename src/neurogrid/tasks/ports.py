@@ -38,10 +38,13 @@ class Fleet(Protocol):
 
 
 class Budget(Protocol):
-    """What an owner may have generated."""
+    """How much an owner may have done."""
 
     async def reserve(self, actor: Identity, task: str, tokens: int) -> None:
         """Reserve tokens for a task. Raises ``LimitExceeded``."""
+
+    def at_once(self, actor: Identity) -> int | None:
+        """Return how many tasks of ``actor`` run together at most; ``None``: any number."""
 
     def release(self, task: str) -> None:
         """Give back all that was reserved for a task that will not run."""

@@ -166,6 +166,7 @@ class Preparation:
             cost=cost,
             corrected=cost - estimate,
             weight=WEIGHTS[actor.tier],
+            at_once=self._budget.at_once(actor),
             present=present,
             input=input_,
             parameters=orjson.dumps(body.parameters).decode(),

@@ -112,7 +112,9 @@ class TaskSummary(BaseModel):
     cached: bool = Field(description="Whether the output came from the cache.")
     priority: Literal["high", "normal", "low"]
     requires: dict[str, str]
-    wait_reason: str | None = Field(description="Why a queued task cannot run yet: `backoff`, …")
+    wait_reason: str | None = Field(
+        description="Why a queued task cannot run yet: `backoff`, `leader`, `concurrency`."
+    )
     attempt: int
     errors: int = Field(description="Attempts that failed.")
     max_attempts: int

@@ -111,6 +111,7 @@ class TaskStore:
                 Task.rank,
                 Task.cost,
                 Task.weight,
+                Task.at_once,
                 Task.run_at,
                 Task.leader_id,
             ).where(Task.id == task, Task.owner_id == owner)

@@ -47,7 +47,7 @@ def summary(row: Mapping[str, Any]) -> dict[str, Any]:
         "cached": row["cached"],
         "priority": PRIORITY_NAMES[row["class"]],
         "requires": _json(row["requires"], _EMPTY),
-        "wait_reason": row["wait_reason"],
+        "wait_reason": row["wait_reason"] if waiting else None,
         "attempt": row["attempt"],
         "errors": row["errors"],
         "max_attempts": row["max_attempts"],

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from neurogrid.auth.policy import Role
-from tests.support.gateway import Account, RunningGateway
+from neurogrid.core.settings_limits import ProLimits
+from tests.support.gateway import Account, RunningGateway, Start
+from tests.support.limits import GENEROUS
 from tests.support.until import until
 
 pytestmark = pytest.mark.asyncio
@@ -106,3 +108,26 @@ async def test_a_quote_is_no_task(ada: Account) -> None:
     bad = await ada.http.post("/v1/tasks/quote", json={"model": "nothing", "input": 1})
     assert (bad.status_code, bad.json()["code"]) == (422, "unknown_model")
     assert (await ada.http.get("/v1/tasks")).json()["data"] == []
+
+
+async def test_a_tier_that_runs_no_more_at_once_is_named(start: Start) -> None:
+    """LIM-3: over their tier's number tasks are accepted and wait, are told why, and go on one by one."""
+    grid = await start(
+        limits=GENEROUS.model_copy(update={"pro": ProLimits(tasks="", requests="", running=1)})
+    )
+    ada, eve = await grid.account(), await grid.account()
+    tasks = [await ada.submit("puppet") for _ in range(3)]
+    await ada.reaches(tasks[0], "running")
+
+    async def held() -> bool:
+        return (await explained(ada, tasks[2]))[0] == "concurrency"
+
+    await until(held)
+    wait = (await ada.http.get(f"/v1/tasks/{tasks[2]}/explain")).json()["wait"]
+    assert wait["detail"].startswith("Your tier runs at most 1 of your tasks at once")
+    assert (await ada.task(tasks[2]))["wait_reason"] == "concurrency"
+    await eve.reaches(await eve.submit("puppet"), "running")
+    grid.puppet.go.set()
+    for task in tasks:
+        assert (await ada.reaches(task, "completed"))["wait_reason"] is None
+    assert grid.puppet.most_running == 2

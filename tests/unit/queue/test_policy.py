@@ -23,7 +23,7 @@ from neurogrid.queue.policy import (
 )
 
 LEGAL = {
-    ("queued", "running"), ("queued", "failed"), ("queued", "canceled"),
+    ("queued", "running"), ("queued", "waiting"), ("queued", "failed"), ("queued", "canceled"),
     ("waiting", "queued"), ("waiting", "completed"), ("waiting", "failed"), ("waiting", "canceled"),
     ("running", "queued"), ("running", "waiting"), ("running", "completed"), ("running", "failed"),
     ("running", "canceled"),

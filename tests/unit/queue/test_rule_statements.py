@@ -20,6 +20,7 @@ import neurogrid.queue
 from neurogrid.core.ids import new_id
 from neurogrid.protocol.messages import Usage
 from neurogrid.queue.ops import (
+    Admit,
     Batch,
     Bill,
     Cancel,
@@ -48,6 +49,7 @@ MAKE: dict[str, Callable[[], Op]] = {
     "replay": lambda: Replay(new_id(), new_id()),
     "bill": lambda: Bill(new_id(), 2, Usage()),
     "settle": lambda: Settle(new_id()),
+    "admit": lambda: Admit(new_id()),
     "insert": insertion,
 }
 WRITTEN = re.compile(r"(?:INSERT INTO|(?<!FOR )(?<!KEY )(?<!DO )UPDATE|DELETE FROM)\s+(\w+)")
