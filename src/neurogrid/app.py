@@ -21,6 +21,8 @@ from neurogrid.core.http import docs, middleware, openapi, problems
 from neurogrid.core.http.proxies import TrustedProxies
 from neurogrid.core.settings import Settings
 from neurogrid.dispatch import router as node_sockets
+from neurogrid.factors import passkeys
+from neurogrid.factors import router as factors
 from neurogrid.gateway import Gateway
 from neurogrid.keys import router as keys
 from neurogrid.limits import router as limits
@@ -67,7 +69,7 @@ def create_app(settings: Settings, companion: Companion | None = None) -> FastAP
         openapi_url="/openapi.json" if settings.enable_api_docs else None,
     )
     for module in (
-        auth, keys, tasks, streams, nodes, node_sockets, admin, users, audit, limits, health,
+        auth, factors, passkeys, keys, tasks, streams, nodes, node_sockets, admin, users, audit, limits, health,
     ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 _TO_GET_ONE = "callers come here to get a credential, and have none yet"
+_SECOND = "the ticket of the first step is the credential"
 _MAILED = "the token of the mail is the credential"
 _PROBE = "asked by what runs the gateway; tells nothing of users"
 _DOCUMENT = "describes the interface, which is public; switched off by a setting"
@@ -16,6 +17,10 @@ OPEN: Final = {
     "/metrics": "scraped from within; counts, and names nobody",
     "/v1/auth/register": _TO_GET_ONE,
     "/v1/auth/token": _TO_GET_ONE,
+    "/v1/auth/2fa/options": _SECOND,
+    "/v1/auth/2fa/sign-in": _SECOND,
+    "/v1/auth/passkeys/sign-in/options": _TO_GET_ONE,
+    "/v1/auth/passkeys/sign-in": _TO_GET_ONE,
     "/v1/auth/refresh": "the refresh token is the credential",
     "/v1/auth/logout": "ends the session whose token is sent, expired or not, and nothing else",
     "/v1/auth/verify-email": _MAILED,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neurogrid.auth.deps import Auth, acting, permitted
-from neurogrid.auth.policy import Permission, Role, Tier
+from neurogrid.auth.policy import Permission, Proof, Role, Tier
 from neurogrid.auth.trail import Trail
 from neurogrid.auth.users import WantedUsers
 from neurogrid.core.http import pages
@@ -23,6 +23,8 @@ router = APIRouter(
     prefix="/v1/admin/users", tags=["admin"], route_class=StrictJSONRoute, max_body_size=16 * 1024
 )
 Acting = Annotated[Trail, Depends(acting(Permission.USERS_WRITE))]
+Owning = Annotated[Trail, Depends(acting(Permission.USERS_WRITE, proof=Proof.OWNER))]
+Proven = Annotated[Trail, Depends(acting(Permission.USERS_WRITE, proof=Proof.RECENT))]
 
 
 class UserView(BaseModel):
@@ -109,18 +111,31 @@ async def get_user(id: str, auth: Auth) -> UserView:
 async def change_user(id: str, body: UserChange, trail: Acting, auth: Auth) -> UserView:
     """Give a user another role or tier. It holds everywhere within 5 seconds, for their keys and sessions as well.
 
-    The last administrator who is not locked stays one.
+    A role takes a recent proof, and no API key gives one. The last administrator who is not locked stays one.
     """
     return UserView.of(await auth.users.change(trail, id, body.role, body.tier))
 
 
 @router.post("/{id}/lock", responses=problems(401, 403, 404, 409, 429, 503))
-async def lock_user(id: str, trail: Acting, auth: Auth) -> UserView:
-    """Let nobody in as this user: sessions end within 5 seconds, keys do not hold, passwords are not taken."""
+async def lock_user(id: str, trail: Proven, auth: Auth) -> UserView:
+    """Let nobody in as this user: sessions end within 5 seconds, keys do not hold, passwords are not taken.
+
+    *Takes a recent proof of who is signed in.*
+    """
     return UserView.of(await auth.users.lock(trail, id))
 
 
 @router.post("/{id}/unlock", responses=problems(401, 403, 404, 429, 503))
-async def unlock_user(id: str, trail: Acting, auth: Auth) -> UserView:
-    """Let a user in again. Keys hold again; sessions stay ended."""
+async def unlock_user(id: str, trail: Proven, auth: Auth) -> UserView:
+    """Let a user in again. Keys hold again; sessions stay ended. *Takes a recent proof of who is signed in.*"""
     return UserView.of(await auth.users.unlock(trail, id))
+
+
+@router.delete("/{id}/second-factor", status_code=204, responses=problems(401, 403, 404, 409, 429, 503))
+async def reset_second_factor(id: str, trail: Owning, auth: Auth) -> None:
+    """Take authenticator app, passkeys and recovery codes from a user who lost them; the password is enough then.
+
+    Make sure of who asks for it. The user is told by mail. *Takes a recent proof, and no API key.*
+    """
+    await auth.users.one(id)
+    await auth.factors.reset(trail, id)

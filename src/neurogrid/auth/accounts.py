@@ -19,7 +19,8 @@ from neurogrid.auth.audit import Audit
 from neurogrid.auth.invitations import Invitations
 from neurogrid.auth.lockout import Lockout
 from neurogrid.auth.mails import Mailbox
-from neurogrid.auth.onetime import OneTimeTokens
+from neurogrid.auth.methods import drop_all
+from neurogrid.auth.onetime import SECOND_STEP, OneTimeTokens
 from neurogrid.auth.passwords import Passwords
 from neurogrid.auth.policy import Identity, Role, Tier
 from neurogrid.auth.service import address_of
@@ -189,6 +190,7 @@ class Accounts:
     async def _take_possession(self, transaction: AsyncSession, user_id: str) -> None:
         """Give an account to who has its address: what whoever made it before has made is worth nothing."""
         await transaction.execute(update(User).where(User.id == user_id).values(email_verified_at=now()))
+        await drop_all(transaction, user_id)
         await transaction.execute(
             update(ApiKey)
             .where(ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None))
@@ -225,6 +227,7 @@ class Accounts:
             update(User).where(User.id == account.id).values(password_hash=hashed, password_changed_at=now())
         )
         await self._tokens.void(transaction, account.id, RESET)
+        await self._tokens.void(transaction, account.id, SECOND_STEP)
         await self._lockout.reset(transaction, subject_of(account.email))
         await self._sessions.end_all(transaction, account.id, "password changed")
         await self._mailbox.write(transaction, account.email, letters.password_changed(self._url))

@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection, Request
 
 from neurogrid.auth.cookies import SAFE, Cookies
 from neurogrid.auth.parts import AuthParts
-from neurogrid.auth.policy import NEEDS_VERIFIED_EMAIL, Identity, Permission
+from neurogrid.auth.policy import NEEDS_VERIFIED_EMAIL, OWN_ACCOUNT, Identity, Permission, Proof
 from neurogrid.auth.ports import Limiting
 from neurogrid.auth.trail import Trail
 from neurogrid.auth.visitors import Visitor
@@ -30,6 +30,18 @@ class EmailNotVerified(Forbidden):
     def __init__(self) -> None:
         super().__init__(
             "Confirm your e-mail address first; POST /v1/auth/verify-email/send mails you the link again."
+        )
+
+
+class SecondFactorRequired(Forbidden):
+    """The role takes a second factor, and the account has none yet."""
+
+    code, title = "second_factor_required", "A second factor is needed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Your role takes a second factor. Set up an authenticator app (POST /v1/auth/2fa/totp) or a passkey "
+            "(POST /v1/auth/passkeys/options); until then you may do nothing else."
         )
 
 
@@ -108,9 +120,13 @@ async def admit(request: Request) -> None:
 class permitted(SecurityBase):  # noqa: N801 - reads as a function: Depends(permitted(Permission.X))
     """Let through only callers who have a permission and are within their limits; hands on their ``Identity``."""
 
-    def __init__(self, permission: Permission, *limits: str) -> None:
-        """Ask for ``permission``; ``limits`` are the endpoint's classes (``limits.policy``), besides being a request."""
+    def __init__(self, permission: Permission, *limits: str, proof: Proof = Proof.NONE) -> None:
+        """Ask for ``permission``; ``limits`` are the endpoint's classes (``limits.policy``), besides being a request.
+
+        ``proof`` is what sensitive acts ask for.
+        """
         self.permission = permission
+        self.proof = proof
         self.limits = limits
         self.scheme_name = "API key"
         self.model: Any = HTTPBearerModel(
@@ -121,6 +137,8 @@ class permitted(SecurityBase):  # noqa: N801 - reads as a function: Depends(perm
         """Return the caller. Raises ``Unauthenticated``, ``Forbidden`` or ``LimitExceeded``."""
         identity = await identify(request)
         await limits_of(request).admit(request, identity, self.limits)
+        if identity.lacks_factor and self.permission not in OWN_ACCOUNT:
+            raise SecondFactorRequired
         if not identity.may(self.permission):
             msg = (
                 f"This takes the permission {self.permission}, which the role {identity.role} does not have."
@@ -134,6 +152,8 @@ class permitted(SecurityBase):  # noqa: N801 - reads as a function: Depends(perm
             and request.state.auth.verified_email
         ):
             raise EmailNotVerified
+        if self.proof is not Proof.NONE:
+            await auth_parts(request).step_up.require(identity, self.proof)
         return identity
 
 
@@ -155,9 +175,11 @@ def trail_of(request: Request, actor: Identity | None) -> Trail:
     return Trail(auth_parts(request).audit, actor, client_address(request.scope))
 
 
-def acting(permission: Permission, *limits: str) -> Callable[..., Awaitable[Trail]]:
+def acting(
+    permission: Permission, *limits: str, proof: Proof = Proof.NONE
+) -> Callable[..., Awaitable[Trail]]:
     """Return a dependency that demands the same as ``permitted``, and hands on what notes the acts of the caller."""
-    demand = permitted(permission, *limits)
+    demand = permitted(permission, *limits, proof=proof)
 
     async def dependency(*, actor: Identity = Depends(demand), request: Request) -> Trail:
         return trail_of(request, actor)
@@ -168,3 +190,6 @@ def acting(permission: Permission, *limits: str) -> Callable[..., Awaitable[Trai
 From = Annotated[Visitor, Depends(visitor_of)]
 AccountReader = Annotated[Identity, Depends(permitted(Permission.ACCOUNT_READ))]
 AccountWriter = Annotated[Identity, Depends(permitted(Permission.ACCOUNT_WRITE))]
+SignedIn = Annotated[Identity, Depends(permitted(Permission.ACCOUNT_WRITE, proof=Proof.SIGNED_IN))]
+AccountOwner = Annotated[Identity, Depends(permitted(Permission.ACCOUNT_WRITE, proof=Proof.OWNER))]
+"""Who has shown of late that the account is theirs."""

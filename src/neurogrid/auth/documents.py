@@ -10,7 +10,8 @@ from fastapi import FastAPI
 SCHEMES: Final[dict[str, Any]] = {
     "Password": {
         "type": "oauth2",
-        "description": "E-mail address and password; leave the client fields empty.",
+        "description": "E-mail address and password. If you have a second factor, type the code of your "
+        "authenticator app, or a recovery code, into **client_secret**; otherwise leave the client fields empty.",
         "flows": {
             "password": {
                 "tokenUrl": "/v1/auth/token",

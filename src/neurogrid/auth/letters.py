@@ -5,6 +5,7 @@ from __future__ import annotations
 from neurogrid.auth.mails import Letter
 
 _NOT_YOU = "If that was not you, you need do nothing."
+_SECURE = "If that was not you, sign out everywhere and choose another password at {url}/ at once."
 
 
 def verify(url: str, token: str) -> Letter:
@@ -45,6 +46,53 @@ def password_changed(url: str) -> Letter:
         "Your password was changed",
         "The password of your NeuroGrid account was changed, and you were signed out everywhere.",
         f"If that was not you, ask for a new password at {url}/ at once.",
+    )
+
+
+def factor_added(url: str, name: str) -> Letter:
+    """Tell the owner of an account that signing in can take something new."""
+    return _letter(
+        "You have a new second factor",
+        f"A new {name} was set up for your NeuroGrid account. Signing in by password takes a second factor.",
+        "Keep the recovery codes in a safe place: they let you in when you lose it.",
+        _SECURE.format(url=url),
+    )
+
+
+def factor_removed(url: str, name: str) -> Letter:
+    """Tell the owner of an account that something no longer signs in."""
+    return _letter(
+        "A second factor was removed",
+        f"The {name} of your NeuroGrid account was removed.",
+        _SECURE.format(url=url),
+    )
+
+
+def recovery_code_used(url: str, left: int) -> Letter:
+    """Tell the owner of an account that a recovery code is gone."""
+    return _letter(
+        "A recovery code was used",
+        f"A recovery code of your NeuroGrid account was used in place of a second factor. {left} are left.",
+        "If you lost your second factor, remove it and set up another.",
+        _SECURE.format(url=url),
+    )
+
+
+def recovery_codes_renewed(url: str) -> Letter:
+    """Tell the owner of an account that there are other recovery codes."""
+    return _letter(
+        "You have new recovery codes",
+        "Recovery codes of your NeuroGrid account were made anew; the earlier ones are worth nothing.",
+        _SECURE.format(url=url),
+    )
+
+
+def wrong_codes(url: str) -> Letter:
+    """Warn the owner of an account that somebody knows its password."""
+    return _letter(
+        "Somebody may know your password",
+        "Somebody signed in to your NeuroGrid account with the right password, and then gave wrong codes.",
+        f"If that was not you, nobody got in, and your password is known: choose another one at {url}/ at once.",
     )
 
 

@@ -46,6 +46,8 @@ class Rule:
 
 FROM_ONE_PLACE: Final = Rule(free=5, first=15.0, longest=900.0)
 FROM_ALL: Final = Rule(free=100, first=2.0, longest=60.0)
+SECOND_STEP: Final = Rule(free=20, first=30.0, longest=900.0)
+"""From all places together at second factors: whoever gets there knows the password, and codes are short."""
 
 
 class GuessesDelayed(GridError):
@@ -70,10 +72,12 @@ class Lockout:
         self._database = database
         self._keyring = keyring
 
-    async def begin(self, subject: str, place: str, *, known: bool = False) -> Guess:
+    async def begin(
+        self, subject: str, place: str, *, known: bool = False, from_all: Rule = FROM_ALL
+    ) -> Guess:
         """Count a guess at ``subject``, such as ``password:ada@example.org``, from ``place``.
 
-        ``known`` exempts from the ceiling of all places. Raises ``GuessesDelayed``, and then counts nothing.
+        ``known`` exempts from the ceiling of all places, which is ``from_all``. Raises ``GuessesDelayed``, and then counts nothing.
         """
         guess = Guess(
             self._keyring.tag("lockout", subject),
@@ -81,10 +85,11 @@ class Lockout:
         )
         async with self._database.transaction() as transaction:
             for each in guess.places:
-                await self._count(transaction, guess.subject, each)
+                rule = from_all if each == EVERYWHERE else FROM_ONE_PLACE
+                await self._count(transaction, guess.subject, each, rule)
         return guess
 
-    async def _count(self, transaction: AsyncSession, subject: str, place: str) -> None:
+    async def _count(self, transaction: AsyncSession, subject: str, place: str, rule: Rule) -> None:
         moment = now()
         insert = sqlite.insert if self._database.sqlite else postgresql.insert
         failures = case((SignInFailure.last_at < moment - FORGET, 1), else_=SignInFailure.failures + 1)
@@ -102,7 +107,7 @@ class Lockout:
         if counted is None:
             until = await transaction.scalar(select(SignInFailure.blocked_until).where(*row))
             raise _delayed(until, moment)
-        delay = (FROM_ALL if place == EVERYWHERE else FROM_ONE_PLACE).delay(counted)
+        delay = rule.delay(counted)
         if delay:
             await transaction.execute(update(SignInFailure).where(*row).values(blocked_until=moment + delay))
 

@@ -8,15 +8,21 @@ from urllib.parse import urlsplit
 from neurogrid.auth.access import AccessTokens
 from neurogrid.auth.accounts import Accounts, AccountsSetup
 from neurogrid.auth.audit import Audit
+from neurogrid.auth.ceremonies import relying_party
+from neurogrid.auth.challenges import Challenges
 from neurogrid.auth.cookies import Cookies
+from neurogrid.auth.factors import SecondFactors
 from neurogrid.auth.keys import ApiKeys
 from neurogrid.auth.lockout import Lockout
 from neurogrid.auth.mails import Mailbox, Outbox
 from neurogrid.auth.onetime import OneTimeTokens
+from neurogrid.auth.passkeys import Passkeys
 from neurogrid.auth.passwords import Passwords
+from neurogrid.auth.secondstep import SecondStep, Tickets
 from neurogrid.auth.service import AuthService
 from neurogrid.auth.sessions import Sessions
 from neurogrid.auth.signin import SignIn
+from neurogrid.auth.stepup import StepUp
 from neurogrid.auth.users import Users
 from neurogrid.core.crypto import Keyring
 from neurogrid.core.db import Database
@@ -36,6 +42,10 @@ class AuthParts:
     accounts: Accounts
     sessions: Sessions
     sign_in: SignIn
+    factors: SecondFactors
+    passkeys: Passkeys
+    second_step: SecondStep
+    step_up: StepUp
     cookies: Cookies
     lockout: Lockout
     mailbox: Mailbox
@@ -60,7 +70,12 @@ def make_auth(database: Database, settings: Settings) -> AuthParts:
     keyring = keyring_of(settings)
     auth = settings.auth
     access = AccessTokens(keyring, auth.access_token)
-    service = AuthService(database, access, verified_email=settings.verified_email_required)
+    service = AuthService(
+        database,
+        access,
+        verified_email=settings.verified_email_required,
+        factor_roles=auth.second_factor_roles,
+    )
     audit = Audit(database)
     passwords = Passwords(auth.hash_concurrency, auth.hash_queue)
     lockout = Lockout(database, keyring)
@@ -68,20 +83,33 @@ def make_auth(database: Database, settings: Settings) -> AuthParts:
     mailbox = Mailbox(database, keyring)
     url = settings.effective_public_url
     accounts = Accounts(database, AccountsSetup(auth, url), passwords, lockout, sessions, mailbox, audit)
+    one_time = OneTimeTokens(database)
+    factors = SecondFactors(database, keyring, sessions, mailbox, audit, url)
+    party = relying_party(url, auth.passkey_domain, auth.allowed_origins)
+    challenges = Challenges(database, auth.second_step)
+    passkeys = Passkeys(database, party, challenges, factors, sessions, audit)
+    hold = Tickets(one_time, auth.second_step).hold
+    sign_in = SignIn(database, keyring, passwords, lockout, sessions, audit, hold)
+    second_step = SecondStep(database, one_time, lockout, factors, passkeys, sign_in, mailbox, audit, url)
+    step_up = StepUp(database, passwords, lockout, factors, passkeys, audit, auth.step_up)
     mail = settings.mail
     return AuthParts(
         keyring,
         service,
         audit,
         ApiKeys(database, auth, service.forget),
-        Users(database, sessions, service.forget),
+        Users(database, sessions, step_up, service.forget),
         accounts,
         sessions,
-        SignIn(database, keyring, passwords, lockout, sessions, audit),
+        sign_in,
+        factors,
+        passkeys,
+        second_step,
+        step_up,
         Cookies(keyring, (*auth.allowed_origins, _origin(url))),
         lockout,
         mailbox,
-        OneTimeTokens(database),
+        one_time,
         Outbox(mailbox, mail.outbox, mail.sender) if mail.outbox else None,
     )
 

@@ -49,6 +49,22 @@ class Permission(StrEnum):
 NEEDS_VERIFIED_EMAIL: Final = frozenset({Permission.TASKS_WRITE})
 """What takes a proven address, where the settings ask for one."""
 
+OWN_ACCOUNT: Final = frozenset({Permission.ACCOUNT_READ, Permission.ACCOUNT_WRITE})
+"""All that is left to who lacks a second factor that their role takes."""
+
+
+class Proof(StrEnum):
+    """What a route asks for besides a permission."""
+
+    NONE = "none"
+    SIGNED_IN = "signed in"
+    """A session, and no API key."""
+    RECENT = "recent"
+    """A session whose owner showed of late who they are, or an API key: it was made by one."""
+    OWNER = "owner"
+    """Both: such a session, and no API key, which must not get hold of an account."""
+
+
 _USER: Final = frozenset(
     {
         Permission.TASKS_READ,
@@ -72,8 +88,9 @@ PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
 class Identity:
     """Who is calling, and by which API key (``key_id``) or session (``session_id``).
 
-    ``scopes`` narrows what the role may, ``networks`` where from; ``None`` leaves it all. ``expires_at`` is when the credential itself ends
-    and is no part of who somebody is: two tokens of a session are one identity.
+    ``scopes`` narrows what the role may, ``networks`` where from; ``None`` leaves it all. ``lacks_factor``: the role takes
+    a second factor, and there is none yet. ``expires_at`` is when the credential itself ends and is no part of who
+    somebody is: two tokens of a session are one identity.
     """
 
     user_id: str
@@ -84,6 +101,7 @@ class Identity:
     scopes: frozenset[Permission] | None = None
     email_verified: bool = False
     networks: Networks | None = None
+    lacks_factor: bool = False
     expires_at: datetime | None = field(default=None, compare=False)
 
     @property
@@ -92,14 +110,14 @@ class Identity:
         return self.role is Role.ADMIN
 
     def may(self, permission: Permission) -> bool:
-        """Tell whether the caller's role has ``permission``, and the credential was not made for less."""
-        return permission in PERMISSIONS[self.role] and (self.scopes is None or permission in self.scopes)
+        """Tell whether the caller's role has ``permission``, and nothing takes it away."""
+        return permission in self.permissions
 
     @property
     def permissions(self) -> frozenset[Permission]:
         """All that the caller may."""
-        granted = PERMISSIONS[self.role]
-        return granted if self.scopes is None else granted & self.scopes
+        granted = PERMISSIONS[self.role] if self.scopes is None else PERMISSIONS[self.role] & self.scopes
+        return granted & OWN_ACCOUNT if self.lacks_factor else granted
 
     def may_come_from(self, address: str) -> bool:
         """Tell whether the credential was made for use from ``address``."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from neurogrid.auth.answers import TOKENS, in_cookies, plain, signed_in, signed_in_by_form
 from neurogrid.auth.deps import (
+    AccountOwner,
     AccountReader,
     AccountWriter,
     Auth,
@@ -18,8 +19,7 @@ from neurogrid.auth.deps import (
     open_to_all,
     trail_of,
 )
-from neurogrid.auth.forms import BODY, read_sign_in
-from neurogrid.auth.policy import PERMISSIONS
+from neurogrid.auth.forms import BODY, FormSignIn, read_sign_in
 from neurogrid.auth.schemas import (
     Accepted,
     AccountView,
@@ -30,25 +30,16 @@ from neurogrid.auth.schemas import (
     PasswordChange,
     PasswordReset,
     RefreshRequest,
-    SecondFactorNeeded,
     SessionList,
     SessionView,
     TokenAnswer,
 )
-from neurogrid.auth.sessions import Issued
-from neurogrid.auth.signin import Pending
 from neurogrid.core.errors import Unauthenticated
 from neurogrid.core.http.body import StrictJSONRoute
 from neurogrid.core.http.openapi import problems
 
 MAX_BODY = 16 * 1024
-NO_STORE = {"Cache-Control": "no-store"}
 MAIL_SENT = "If that can be done, a mail is on its way to the address; it says how to go on."
-TOKENS: dict[int | str, dict[str, Any]] = {
-    200: {"model": TokenAnswer | CookieAnswer, "description": "Signed in."},
-    202: {"model": SecondFactorNeeded, "description": "The password was right; a second factor is needed."},
-}
-
 router = APIRouter(prefix="/v1/auth", tags=["account"], route_class=StrictJSONRoute, max_body_size=MAX_BODY)
 
 
@@ -100,52 +91,21 @@ async def sign_in(request: Request, auth: Auth, visitor: From) -> Response:
 
     Send the access token as `Authorization: Bearer`; when it expires, exchange the refresh token at
     `/v1/auth/refresh`. After five failures the next attempts have to wait, longer and longer.
+
+    Where there is a second factor, the answer is 202 `mfa_required` with a `ticket` for `/v1/auth/2fa/sign-in`; or give
+    a `code` right here. The form, and so *Authorize*, takes the code as `client_secret`.
     """
     wanted = await read_sign_in(request)
     if isinstance(wanted, RefreshRequest):
-        return _answer(await auth.sessions.refresh(wanted.refresh_token or "", visitor))
+        return plain(await auth.sessions.refresh(wanted.refresh_token or "", visitor))
     if wanted.cookie:
         auth.cookies.check_origin(request)
     with await limits_of(request).attempt(request, wanted.email.strip().lower()):
-        issued = await auth.sign_in.by_password(wanted.email, wanted.password.get_secret_value(), visitor)
+        password = wanted.password.get_secret_value()
+        issued = await auth.second_step.by_password(wanted.email, password, wanted.code, visitor)
+    if isinstance(wanted, FormSignIn):
+        return signed_in_by_form(issued)
     return signed_in(request, auth, issued, device_of=wanted.email if wanted.cookie else None)
-
-
-def signed_in(
-    request: Request, auth: Auth, issued: Issued | Pending, *, device_of: str | None = None
-) -> Response:
-    """Return the answer to a sign-in. With the address ``device_of`` it goes into cookies, and the device is known."""
-    if isinstance(issued, Pending):
-        needed = SecondFactorNeeded(
-            ticket=issued.ticket, second_factors=list(issued.factors), expires_in=issued.expires_in
-        )
-        return JSONResponse(needed.model_dump(), 202, NO_STORE)
-    if device_of is None:
-        return _answer(issued)
-    return _cookies(request, auth, issued, auth.sign_in.device_of(device_of.strip().lower()))
-
-
-def _answer(issued: Issued) -> Response:
-    answer = TokenAnswer(
-        access_token=issued.access_token,
-        expires_in=issued.expires_in,
-        refresh_token=issued.refresh_token,
-        refresh_expires_in=issued.refresh_expires_in,
-        session_id=issued.session_id,
-    )
-    return JSONResponse(answer.model_dump(), headers=NO_STORE)
-
-
-def _cookies(request: Request, auth: Auth, issued: Issued, device: str | None) -> Response:
-    answer = CookieAnswer(
-        csrf_token=auth.cookies.csrf_token(issued.session_id),
-        expires_in=issued.expires_in,
-        refresh_expires_in=issued.refresh_expires_in,
-        session_id=issued.session_id,
-    )
-    response = JSONResponse(answer.model_dump(), headers=NO_STORE)
-    auth.cookies.set(request, response, issued, device)
-    return response
 
 
 @router.post(
@@ -162,13 +122,13 @@ async def refresh(
     at once. Later it ends the session: somebody else may have it.
     """
     if body is not None and body.refresh_token is not None:
-        return _answer(await auth.sessions.refresh(body.refresh_token, visitor))
+        return plain(await auth.sessions.refresh(body.refresh_token, visitor))
     token = auth.cookies.refresh(request)
     if token is None:
         msg = "Send the refresh token as `refresh_token`, or in the cookie."
         raise Unauthenticated(msg)
     issued = await auth.sessions.refresh(token, visitor, lambda session: auth.cookies.check(request, session))
-    return _cookies(request, auth, issued, None)
+    return in_cookies(request, auth, issued, None)
 
 
 @router.post("/logout", status_code=204, responses=problems(400, 403, 413, 415, 422, 503))
@@ -235,9 +195,9 @@ async def reset_password(request: Request, body: PasswordReset, auth: Auth, visi
 
 @router.post("/password", status_code=204, responses=problems(400, 401, 403, 413, 415, 422, 429, 503))
 async def change_password(
-    request: Request, body: PasswordChange, actor: AccountWriter, auth: Auth, visitor: From
+    request: Request, body: PasswordChange, actor: AccountOwner, auth: Auth, visitor: From
 ) -> Response:
-    """Choose another password. Every session ends, this one as well: sign in again."""
+    """Choose another password. Every session ends, this one as well: sign in again. *Takes a recent proof.*"""
     current, new = body.current_password.get_secret_value(), body.new_password.get_secret_value()
     await auth.accounts.change_password(actor, current, new, visitor)
     response = Response(status_code=204)
@@ -257,7 +217,8 @@ async def me(actor: AccountReader, auth: Auth) -> AccountView:
         tier=row["tier"],
         created_at=row["created_at"],
         session_id=actor.session_id,
-        permissions=sorted(each for each in PERMISSIONS[actor.role] if actor.may(each)),
+        permissions=sorted(actor.permissions),
+        second_factor_required=actor.lacks_factor,
     )
 
 

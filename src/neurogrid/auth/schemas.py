@@ -37,10 +37,14 @@ class NewAccount(_Body):
 
 
 class PasswordSignIn(_Body):
-    """Who wants to sign in. ``cookie`` keeps the tokens in cookies that scripts cannot read, for pages of ours."""
+    """Who wants to sign in. ``cookie`` keeps the tokens in cookies that scripts cannot read, for pages of ours.
+
+    ``code`` is that of a second factor, for those who have one.
+    """
 
     email: Email
     password: Password
+    code: str | None = Field(None, max_length=40)
     cookie: bool = False
 
 
@@ -96,10 +100,14 @@ class CookieAnswer(BaseModel):
 
 
 class SecondFactorNeeded(BaseModel):
-    """The password was right, and one of ``second_factors`` is needed besides, with this ``ticket``."""
+    """The password was right, and one of ``second_factors`` is needed besides, with this ``ticket``.
 
+    Go on at `/v1/auth/2fa/sign-in`. The ticket is good for that alone, and once.
+    """
+
+    code: Literal["mfa_required"] = "mfa_required"
     ticket: str
-    second_factors: list[str] = Field(examples=[["totp"]])
+    second_factors: list[str] = Field(examples=[["totp", "recovery_code"]])
     expires_in: int = Field(examples=[300])
 
 
@@ -120,6 +128,9 @@ class AccountView(BaseModel):
     created_at: datetime
     session_id: str | None = Field(description="The session you use; null with an API key.")
     permissions: list[str] = Field(examples=[["tasks:read", "tasks:write"]])
+    second_factor_required: bool = Field(
+        description="Whether your role takes a second factor and you have none yet; until then you may do nothing else."
+    )
 
 
 class SessionView(BaseModel):

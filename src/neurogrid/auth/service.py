@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -15,6 +15,7 @@ from neurogrid.auth import passwords, tokens
 from neurogrid.auth.access import AccessTokens
 from neurogrid.auth.audit import Audit
 from neurogrid.auth.keys import WantedKey, fresh, noted
+from neurogrid.auth.methods import has_second_factor
 from neurogrid.auth.passwords import Passwords
 from neurogrid.auth.policy import Identity, Permission, Role, Tier, scopes_of
 from neurogrid.auth.sessions import living
@@ -45,11 +46,17 @@ class AuthService:
     """Answers who is calling; creates users and keys."""
 
     def __init__(
-        self, database: Database, access: AccessTokens | None = None, *, verified_email: bool = False
+        self,
+        database: Database,
+        access: AccessTokens | None = None,
+        *,
+        verified_email: bool = False,
+        factor_roles: Collection[str] = (),
     ) -> None:
         """Keep accounts in ``database``; without ``access`` only API keys are known.
 
-        ``verified_email`` says whether submitting tasks takes a proven address.
+        ``verified_email`` says whether submitting tasks takes a proven address, ``factor_roles`` who has to have a
+        second factor.
         """
         self._database = database
         self._access = access
@@ -60,6 +67,7 @@ class AuthService:
         self._used_keys: set[str] = set()
         self._audit = Audit(database)
         self.verified_email = verified_email
+        self._factor_roles = frozenset(Role(role) for role in factor_roles)
 
     async def identify(self, token: str) -> Identity:
         """Return the identity behind an API key or an access token. Raises ``Unauthenticated``."""
@@ -88,7 +96,7 @@ class AuthService:
         if row is None:
             raise Unauthenticated(_BAD_KEY)
         self._used_keys.add(row["key_id"])
-        return _of_key(row)
+        return self._of_key(row)
 
     async def _of_session(self, access: AccessTokens, token: str) -> Identity:
         claims = access.read(token)
@@ -98,7 +106,24 @@ class AuthService:
         if row is None:
             raise Unauthenticated(_BAD_SESSION)
         self._used.add(claims.session_id)
-        return replace(_of_session_row(row), expires_at=claims.expires_at)
+        return replace(self._of_session_row(row), expires_at=claims.expires_at)
+
+    def _of_key(self, row: Row) -> Identity:
+        place = row["networks"]
+        return Identity(
+            row["id"], row["key_id"], Role(row["role"]), Tier(row["tier"]), scopes=scopes_of(row["scopes"]),
+            email_verified=row["email_verified_at"] is not None, lacks_factor=self._lacks_factor(row),
+            networks=None if place is None else networks.known(place), expires_at=row["expires_at"],
+        )  # fmt: skip
+
+    def _of_session_row(self, row: Row) -> Identity:
+        return Identity(
+            row["id"], None, Role(row["role"]), Tier(row["tier"]), row["session_id"],
+            email_verified=row["email_verified_at"] is not None, lacks_factor=self._lacks_factor(row),
+        )  # fmt: skip
+
+    def _lacks_factor(self, row: Row) -> bool:
+        return not row["factor"] and Role(row["role"]) in self._factor_roles
 
     def _remember(self, digest: str, identity: Identity) -> None:
         if len(self._known) >= CACHE_SIZE:
@@ -116,10 +141,10 @@ class AuthService:
         valid: set[Identity] = set()
         if keys:
             rows = await self._database.all(_KEYS.where(ApiKey.id.in_(keys), *_valid(now())))
-            valid |= {_of_key(row) for row in rows}
+            valid |= {self._of_key(row) for row in rows}
         if sessions:
             rows = await self._database.all(_SESSIONS.where(AuthSession.id.in_(sessions), *_alive(now())))
-            valid |= {_of_session_row(row) for row in rows}
+            valid |= {self._of_session_row(row) for row in rows}
         return held & valid
 
     def forget(self) -> None:
@@ -211,28 +236,12 @@ class AuthService:
 
 _KEYS = select(
     User.id, User.role, User.tier, User.email_verified_at, ApiKey.id.label("key_id"), ApiKey.scopes,
-    ApiKey.networks, ApiKey.expires_at,
+    ApiKey.networks, ApiKey.expires_at, has_second_factor().label("factor"),
 ).join(ApiKey, ApiKey.user_id == User.id)  # fmt: skip
 _SESSIONS = select(
-    User.id, User.role, User.tier, User.email_verified_at, AuthSession.id.label("session_id")
-).join(AuthSession, AuthSession.user_id == User.id)
-
-
-def _of_key(row: Row) -> Identity:
-    verified = row["email_verified_at"] is not None
-    place = row["networks"]
-    return Identity(
-        row["id"], row["key_id"], Role(row["role"]), Tier(row["tier"]),
-        scopes=scopes_of(row["scopes"]), email_verified=verified,
-        networks=None if place is None else networks.known(place), expires_at=row["expires_at"],
-    )  # fmt: skip
-
-
-def _of_session_row(row: Row) -> Identity:
-    verified = row["email_verified_at"] is not None
-    return Identity(
-        row["id"], None, Role(row["role"]), Tier(row["tier"]), row["session_id"], email_verified=verified
-    )
+    User.id, User.role, User.tier, User.email_verified_at, AuthSession.id.label("session_id"),
+    has_second_factor().label("factor"),
+).join(AuthSession, AuthSession.user_id == User.id)  # fmt: skip
 
 
 def _alive(moment: datetime) -> tuple:  # type: ignore[type-arg]

@@ -84,7 +84,7 @@ class Sessions:
         self, transaction: AsyncSession, user_id: str, methods: frozenset[str], visitor: Visitor
     ) -> Issued:
         """Begin a session of somebody who has shown ``methods``."""
-        await _hold(transaction, user_id)
+        await hold_user(transaction, user_id)
         moment = now()
         session = AuthSession(
             id=new_id(), user_id=user_id, methods=" ".join(sorted(methods)),
@@ -279,7 +279,7 @@ class Sessions:
         self, transaction: AsyncSession, user_id: str, why: str, keep: str | None = None
     ) -> None:
         """End every session of a user but ``keep``. Then call ``forget``."""
-        await _hold(transaction, user_id)
+        await hold_user(transaction, user_id)
         others = () if keep is None else (AuthSession.id != keep,)
         await transaction.execute(
             update(AuthSession)
@@ -295,8 +295,8 @@ class Sessions:
             await transaction.execute(delete(AuthSession).where(AuthSession.expires_at < moment - KEPT))
 
 
-async def _hold(transaction: AsyncSession, user_id: str) -> None:
-    """Let transactions that write several sessions of a user take turns: their rows have no order (R11)."""
+async def hold_user(transaction: AsyncSession, user_id: str) -> None:
+    """Let transactions that write several rows of a user take turns: sessions, factors, tokens have no order (R11)."""
     await transaction.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
 
 

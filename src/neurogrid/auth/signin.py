@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from neurogrid.auth.audit import Audit
@@ -57,10 +57,6 @@ Hold = Callable[[AsyncSession, Account, frozenset[str]], Awaitable[Pending | Non
 """Given somebody and the methods shown, says what is lacking yet; ``None`` if nothing is."""
 
 
-async def nothing_more(_transaction: AsyncSession, _account: Account, _methods: frozenset[str]) -> None:
-    """Ask for no second factor."""
-
-
 class SignIn:
     """Turns what somebody shows into a session."""
 
@@ -72,7 +68,7 @@ class SignIn:
         lockout: Lockout,
         sessions: Sessions,
         audit: Audit,
-        hold: Hold = nothing_more,
+        hold: Hold,
     ) -> None:
         """Begin ``sessions`` for the accounts in ``database``; ``hold`` asks for second factors."""
         self._database = database
@@ -81,7 +77,7 @@ class SignIn:
         self._lockout = lockout
         self._sessions = sessions
         self._audit = audit
-        self.hold = hold
+        self._hold = hold
 
     async def by_password(self, email: str, password: str, visitor: Visitor) -> Issued | Pending:
         """Sign somebody in. Raises ``WrongCredentials``, ``GuessesDelayed`` or ``Unavailable``.
@@ -114,7 +110,7 @@ class SignIn:
 
         Every way to sign in ends here, in the transaction in which it was shown.
         """
-        pending = await self.hold(transaction, account, methods)
+        pending = await self._hold(transaction, account, methods)
         if pending is not None:
             return pending
         issued = await self._sessions.begin(transaction, account.id, methods, visitor)
@@ -136,11 +132,6 @@ class SignIn:
     async def _find(self, address: str, visitor: Visitor) -> Any:
         """Return the account of an address, and whether it was used from the visitor's network before."""
         searched = address if is_address(address) else ""  # nobody's, and looked for all the same
-        place = (
-            select(AuthSession.id)
-            .where(AuthSession.user_id == User.id, AuthSession.network == visitor.network)
-            .exists()
-        )
         return await self._database.first(
             select(
                 User.id,
@@ -148,9 +139,17 @@ class SignIn:
                 User.role,
                 User.password_hash,
                 User.disabled_at,
-                place.label("place_known"),
+                _used_from(visitor.network).label("place_known"),
             ).where(func.lower(User.email) == searched)
         )
+
+    async def place_of(self, user_id: str, email: str, visitor: Visitor) -> tuple[str, bool]:
+        """Return where guesses of a visitor at an account count, and whether it was used from there before."""
+        row = await self._database.first(
+            select(_used_from(visitor.network).label("known")).where(User.id == user_id)
+        )
+        known = self.knows(visitor.device, email) or bool(row and row["known"])
+        return self._place(visitor, email), known
 
     def device_of(self, email: str) -> str:
         """Return what a device is to show to be known as one on which this account signed in."""
@@ -166,6 +165,12 @@ class SignIn:
         if visitor.device is not None and self.knows(visitor.device, email):
             return f"device {visitor.device.partition('.')[0]}"
         return visitor.network
+
+
+def _used_from(network: str) -> ColumnElement[bool]:
+    """Return whether the user of a row has had a session on a network."""
+    place = select(AuthSession.id).where(AuthSession.user_id == User.id, AuthSession.network == network)
+    return place.exists()
 
 
 def subject_of(email: str) -> str:

@@ -24,6 +24,7 @@ REFRESH_TOKEN = "ngr"  # noqa: S105
 INVITATION = "ngi"
 VERIFICATION = "ngv"
 RESET = "ngp"
+TICKET = "ngt"
 
 
 @dataclass(frozen=True, slots=True)

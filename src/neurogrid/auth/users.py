@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from neurogrid.auth.policy import Role, Tier
+from neurogrid.auth.policy import Proof, Role, Tier
 from neurogrid.auth.sessions import Sessions
+from neurogrid.auth.stepup import StepUp
 from neurogrid.auth.tables import User
 from neurogrid.auth.trail import Trail
 from neurogrid.core.db import Database
@@ -45,10 +46,13 @@ class WantedUsers:
 class Users:
     """The accounts of the grid."""
 
-    def __init__(self, database: Database, sessions: Sessions, forget: Callable[[], None]) -> None:
-        """Keep them in ``database``; ``forget`` is called when somebody is no longer who they were."""
+    def __init__(
+        self, database: Database, sessions: Sessions, step_up: StepUp, forget: Callable[[], None]
+    ) -> None:
+        """Keep them in ``database``; ``step_up`` asks for proof before somebody is given another role; ``forget`` is called when somebody is no longer who they were."""
         self._database = database
         self._sessions = sessions
+        self._step_up = step_up
         self._forget = forget
 
     async def page(self, wanted: WantedUsers, before: str | None, limit: int) -> list[Row]:
@@ -67,7 +71,13 @@ class Users:
         return row
 
     async def change(self, trail: Trail, id: str, role: Role | None, tier: Tier | None) -> Row:
-        """Give a user another role or tier, from within 5 s on (R28). Raises ``NotFound`` or ``LastAdmin``."""
+        """Give a user another role or tier, from within 5 s on (R28). Raises ``NotFound`` or ``LastAdmin``.
+
+        A role takes a recent proof, and no API key gives one: it would get beyond what it was made for.
+        Raises ``StepUpRequired`` or ``SessionRequired``.
+        """
+        if role is not None and trail.identity is not None:
+            await self._step_up.require(trail.identity, Proof.OWNER)
         await self.one(id)
         async with self._database.transaction() as transaction:
             await _keep_an_admin(transaction, id, lost=role not in {None, Role.ADMIN})

@@ -12,10 +12,11 @@ from neurogrid.auth.policy import Role, Tier
 from neurogrid.cli import screen
 from neurogrid.cli.failures import Failure
 from neurogrid.cli.options import DataDir
-from neurogrid.cli.service import with_database
+from neurogrid.cli.service import keyed, with_database
 
 if TYPE_CHECKING:
     from neurogrid.core.db import Database
+    from neurogrid.core.settings import Settings
 
 users = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", help="Create accounts, and invite others to."
@@ -82,6 +83,29 @@ def invite(
         return await Invitations(database).make(address, role, tier, timedelta(days=days))
 
     typer.echo(with_database(data_dir, make))
+
+
+@users.command(name="reset-factor")
+def reset_factor(
+    email: Annotated[str, typer.Argument(help="The account's address.")], data_dir: DataDir = None
+) -> None:
+    """Take authenticator app, passkeys and recovery codes from a user who lost them. Run it on the server.
+
+    The password is enough then. Make sure of who asks for it; the user is told by mail.
+
+    Example:
+
+        neurogrid user reset-factor ada@example.org
+    """
+
+    async def reset(database: Database, settings: Settings) -> None:
+        from neurogrid.auth.parts import make_auth
+        from neurogrid.auth.trail import Trail
+
+        auth = make_auth(database, keyed(settings))
+        await auth.factors.reset(Trail(auth.audit), await auth.keys.owner_of(email))
+
+    with_database(data_dir, reset)
 
 
 def _password() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
@@ -208,6 +209,16 @@ class Settings(BaseSettings):
             msg = f"begins with none of {', '.join(REDISES)}"
             raise ValueError(msg)
         return url
+
+    @model_validator(mode="after")
+    def _passkeys_are_for_where_users_are(self) -> Self:
+        domain = self.auth.passkey_domain
+        if domain is not None:
+            host = urlsplit(self.effective_public_url).hostname or ""
+            if host != domain and not host.endswith(f".{domain}"):
+                msg = f"auth.passkey_domain is neither the host of public_url ({host}) nor a domain above it"
+                raise ValueError(msg)
+        return self
 
     @property
     def effective_database_url(self) -> str:

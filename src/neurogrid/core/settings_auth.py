@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -56,6 +57,21 @@ class AuthSettings(Section):
     hash_queue: int = Field(32, ge=0, description="Passwords that may wait for that; more are answered 503.")
     verification: Seconds = Field(2 * DAY, description="How long a link that verifies an address is good.")
     reset: Seconds = Field(60 * MINUTE, description="How long a link that resets a password is good.")
+    second_factor_roles: tuple[Literal["user", "operator", "admin"], ...] = Field(
+        (),
+        description='JSON list of roles that take a second factor, such as `["admin"]`; without one they may set one up, and nothing else.',
+    )
+    second_step: Seconds = Field(
+        5 * MINUTE,
+        description="How long a sign-in waits for its second factor, and a passkey's question holds.",
+    )
+    step_up: Seconds = Field(
+        10 * MINUTE, description="How long after showing who you are sensitive acts take no new proof."
+    )
+    passkey_domain: str | None = Field(
+        None,
+        description="Domain that passkeys are made for: the host of `NEUROGRID_PUBLIC_URL`, which is the default, or one above it.",
+    )
 
     @field_validator("previous_secret_keys")
     @classmethod

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from neurogrid.auth.deps import credential, permitted
-from neurogrid.auth.policy import Identity, Permission
+from neurogrid.auth.policy import Identity, Permission, Proof
 from neurogrid.idempotency.policy import MAX_KEY, PATTERN, hash_body
 from neurogrid.idempotency.service import Answer, Idempotency, Keyed
 
@@ -91,12 +91,14 @@ def headers_of(answer: Answer) -> dict[str, str]:
     return {**answer.headers, REPLAYED: "true"} if answer.replayed else dict(answer.headers)
 
 
-def once(permission: Permission, *limits: str, secret: bool = False) -> Callable[..., Awaitable[Once]]:
+def once(
+    permission: Permission, *limits: str, secret: bool = False, proof: Proof = Proof.NONE
+) -> Callable[..., Awaitable[Once]]:
     """Return a dependency that lets through only callers who have ``permission``, and says how to answer them once.
 
-    ``limits`` are the endpoint's classes (see ``permitted``). ``secret`` says that the answer shows one, such as a token: what is kept of it is encrypted (ADR 0009).
+    ``limits`` are the endpoint's classes, ``proof`` is what sensitive acts ask for (see ``permitted``). ``secret`` says that the answer shows one, such as a token: what is kept of it is encrypted (ADR 0009).
     """
-    demand = permitted(permission, *limits)
+    demand = permitted(permission, *limits, proof=proof)
 
     async def dependency(
         *,

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from neurogrid.auth.deps import Auth, permitted, trail_of
 from neurogrid.auth.keys import WantedKey
-from neurogrid.auth.policy import Identity, Permission
+from neurogrid.auth.policy import Identity, Permission, Proof
 from neurogrid.core import networks
 from neurogrid.core.http import pages
 from neurogrid.core.http.body import StrictJSONRoute
@@ -21,7 +21,7 @@ from neurogrid.limits.policy import KEYS, READS
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=StrictJSONRoute, max_body_size=16 * 1024)
 
-OnceSecret = Annotated[Once, Depends(once(Permission.KEYS_WRITE, KEYS, secret=True))]
+OnceSecret = Annotated[Once, Depends(once(Permission.KEYS_WRITE, KEYS, secret=True, proof=Proof.RECENT))]
 Reader = Annotated[Identity, Depends(permitted(Permission.KEYS_READ))]
 Lister = Annotated[Identity, Depends(permitted(Permission.KEYS_READ, READS))]
 Writer = Annotated[Identity, Depends(permitted(Permission.KEYS_WRITE))]

@@ -8,7 +8,7 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from neurogrid.auth.deps import acting
-from neurogrid.auth.policy import Permission
+from neurogrid.auth.policy import Permission, Proof
 from neurogrid.auth.trail import Trail
 from neurogrid.idempotency.deps import Once, once
 from neurogrid.limits.policy import KEYS
@@ -29,4 +29,4 @@ async def join_tokens(request: Request) -> JoinTokens:
 Nodes = Annotated[NodeService, Depends(node_service)]
 Acting = Annotated[Trail, Depends(acting(Permission.NODES_WRITE))]
 Tokens = Annotated[JoinTokens, Depends(join_tokens)]
-OnceSecret = Annotated[Once, Depends(once(Permission.NODES_WRITE, KEYS, secret=True))]
+OnceSecret = Annotated[Once, Depends(once(Permission.NODES_WRITE, KEYS, secret=True, proof=Proof.RECENT))]

@@ -7,16 +7,27 @@ from typing import Any
 
 import pytest
 
-from neurogrid.auth.policy import Role
+from neurogrid.auth.policy import Role, Tier
 from neurogrid.core.ids import new_id
-from tests.support.gateway import RunningGateway
+from tests.support.door import PASSWORD
+from tests.support.gateway import Account, RunningGateway
 
 pytestmark = pytest.mark.asyncio
 
 
+async def signed_in(grid: RunningGateway) -> Account:
+    """Return an administrator who came by password: roles are not given by API key."""
+    email = f"{new_id()}@example.org"
+    id = await grid.auth.create_user(email, Role.ADMIN, Tier.PRO, PASSWORD)
+    http = await grid.client()
+    answer = await http.post("/v1/auth/token", json={"email": email, "password": PASSWORD})
+    token = answer.json()["access_token"]
+    return Account(id, email, token, await grid.client(token))
+
+
 async def test_role_and_tier_hold_at_once(grid: RunningGateway) -> None:
     """A role given or taken changes what the same key may, here at once, and is in the audit log with before and after."""
-    admin, bob = await grid.account(Role.ADMIN), await grid.account()
+    admin, bob = await signed_in(grid), await grid.account()
     assert (await bob.http.get("/v1/nodes")).status_code == 403
     changed = await admin.http.patch(
         f"/v1/admin/users/{bob.id}", json={"role": "operator", "tier": "enterprise"}
@@ -59,7 +70,7 @@ async def test_a_locked_user_is_out(grid: RunningGateway) -> None:
 
 async def test_an_administrator_remains(grid: RunningGateway) -> None:
     """The last one who can sign in is neither demoted nor locked; two who would end one another do not both."""
-    one, two = await grid.account(Role.ADMIN), await grid.account(Role.ADMIN)
+    one, two = await signed_in(grid), await signed_in(grid)
     answers = await asyncio.gather(
         one.http.patch(f"/v1/admin/users/{two.id}", json={"role": "user"}),
         two.http.patch(f"/v1/admin/users/{one.id}", json={"role": "user"}),

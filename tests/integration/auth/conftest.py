@@ -10,9 +10,10 @@ import pytest_asyncio
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from neurogrid.auth import passwords, service
+from neurogrid.auth import factors, passwords, service
 from tests.support.door import SECRET, Clock, Door
 from tests.support.gateway import running
+from tests.support.phone import Time
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +40,11 @@ async def door(database_url: str, tmp_path: Path) -> AsyncIterator[Door]:
     outbox = tmp_path / "outbox"
     async with running(database_url, secret_key=SECRET, mail={"outbox": outbox}) as grid:
         yield Door(grid, await grid.client(), outbox)
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """The time by which the codes of apps are judged."""
+    time = Time()
+    monkeypatch.setattr(factors, "now", time.now)
+    return time

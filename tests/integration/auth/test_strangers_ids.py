@@ -10,7 +10,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from neurogrid.app import create_app
 from neurogrid.auth.policy import Role, Tier
-from neurogrid.core.ids import new_id
+from neurogrid.auth.tables import Passkey
+from neurogrid.core.ids import new_id, now
 from tests.support.door import PASSWORD, SECRET
 from tests.support.gateway import Account, RunningGateway, running, settings_for
 
@@ -20,12 +21,16 @@ OWNED = {
     "/v1/tasks/{": "task",
     "/v1/keys/{": "key",
     "/v1/auth/sessions/{": "session",
+    "/v1/auth/passkeys/{": "passkey",
 }
 """Things of users: somebody else's is 404, whatever one's role, and looks like one that never was."""
 OPERATED = ("/v1/nodes/{", "/v1/nodes/tokens/{", "/v1/admin/users/{")
 """Things of the grid: whoever may not operate or administer is 403 before the id is looked at."""
 PUBLIC = {"/v1/models/{name}": "a name out of the catalogue, which is the same for everybody"}
-BODIES = {("PATCH", "/v1/admin/users/{id}"): {"tier": "unlimited"}}
+BODIES = {
+    ("PATCH", "/v1/admin/users/{id}"): {"tier": "unlimited"},
+    ("PATCH", "/v1/auth/passkeys/{id}"): {"name": "eve's"},
+}
 
 
 def with_ids() -> Iterator[tuple[str, str]]:
@@ -68,6 +73,18 @@ async def a_session(ada: Account) -> str:
     return id
 
 
+async def a_passkey(grid: RunningGateway, ada: Account) -> str:
+    id = new_id()
+    async with grid.database.transaction() as transaction:
+        transaction.add(
+            Passkey(
+                id=id, user_id=ada.id, credential_id=b"ada's", public_key=b"", sign_count=0, name="ada's",
+                transports="", aaguid="", backed_up=False, created_at=now(), last_used_at=None,
+            )
+        )  # fmt: skip
+    return id
+
+
 MAKE: dict[str, Callable[[Account], Awaitable[str]]] = {"task": a_task, "key": a_key, "session": a_session}
 
 
@@ -76,15 +93,20 @@ MAKE: dict[str, Callable[[Account], Awaitable[str]]] = {"task": a_task, "key": a
 async def test_what_is_somebody_elses_is_not_there(database_url: str, role: Role) -> None:
     """Of every route and every role: 404, word for word as for an id that never was, and nothing has happened."""
     async with running(database_url, secret_key=SECRET) as grid:
-        ada, eve = await owner(grid), await grid.account(role)
+        ada, eve = await owner(grid), await owner(grid, role)
         ids = {kind: await make(ada) for kind, make in MAKE.items()}
+        ids["passkey"] = await a_passkey(grid, ada)
+        signed_in = {"email": eve.email, "password": PASSWORD}
+        token = (await eve.http.post("/v1/auth/token", json=signed_in)).json()["access_token"]
+        eve.http.headers["Authorization"] = f"Bearer {token}"  # she may more with it than with a key
         before = await belongings(ada)
         for method, path in ROUTES:
             kind = kind_of(path)
             if kind is None:
                 continue
-            foreign = await eve.http.request(method, re.sub(r"{[^}]*}", ids[kind], path))
-            absent = await eve.http.request(method, re.sub(r"{[^}]*}", new_id(), path))
+            body = BODIES.get((method, path))
+            foreign = await eve.http.request(method, re.sub(r"{[^}]*}", ids[kind], path), json=body)
+            absent = await eve.http.request(method, re.sub(r"{[^}]*}", new_id(), path), json=body)
             assert (foreign.status_code, absent.status_code) == (404, 404), (method, path, foreign.text)
             assert [foreign.json()[name] for name in SAME] == [absent.json()[name] for name in SAME]
         assert await belongings(ada) == before
@@ -112,10 +134,10 @@ async def test_what_is_the_grids_takes_the_role(database_url: str, role: Role) -
         assert (await admin.http.get(f"/v1/admin/users/{admin.id}")).json()["tier"] == "pro"
 
 
-async def owner(grid: RunningGateway) -> Account:
+async def owner(grid: RunningGateway, role: Role = Role.USER) -> Account:
     """Make a user with a key and a password."""
     email = f"{new_id()}@example.org"
-    user = await grid.auth.create_user(email, Role.USER, Tier.PRO, PASSWORD)
+    user = await grid.auth.create_user(email, role, Tier.PRO, PASSWORD)
     key = await grid.auth.create_key(email, "test")
     return Account(user, email, key, await grid.client(key))
 
@@ -124,9 +146,11 @@ async def belongings(ada: Account) -> list[object]:
     """Return all that somebody has, as far as others could change it."""
     tasks = (await ada.http.get("/v1/tasks")).json()["data"]
     keys = (await ada.http.get("/v1/keys")).json()["data"]
+    passkeys = (await ada.http.get("/v1/auth/passkeys")).json()["data"]
     sessions = (await ada.http.get("/v1/auth/sessions")).json()["data"]
     return [
         [(each["id"], each["status"] in {"queued", "running"}) for each in tasks],
         [(each["id"], each["revoked_at"], each["successor"]) for each in keys],
         [each["id"] for each in sessions],
+        passkeys,
     ]
