@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from neurogrid.auth import tokens
-from neurogrid.auth.policy import Identity, Permission
+from neurogrid.auth.policy import Identity, KeyLimits, Permission
 from neurogrid.auth.tables import ApiKey, User
 from neurogrid.auth.tokens import Secret
 from neurogrid.auth.trail import Trail
@@ -25,8 +25,10 @@ from neurogrid.core.settings_auth import AuthSettings
 
 _KEY = select(
     ApiKey.id, ApiKey.user_id, ApiKey.name, ApiKey.prefix, ApiKey.scopes, ApiKey.networks, ApiKey.created_at,
-    ApiKey.expires_at, ApiKey.revoked_at, ApiKey.last_used_at, ApiKey.successor,
+    ApiKey.expires_at, ApiKey.revoked_at, ApiKey.last_used_at, ApiKey.successor, ApiKey.requests_per_minute,
+    ApiKey.requests_per_hour, ApiKey.tasks_per_hour,
 )  # fmt: skip
+UNLIMITED: Final = KeyLimits()
 UNKNOWN = "There is no key of yours with this id."
 
 
@@ -50,6 +52,16 @@ class WantedKey:
     scopes: frozenset[Permission] | None = None
     networks: Networks | None = None
     expires_at: datetime | None = None
+    limits: KeyLimits = UNLIMITED
+    counted_as: str | None = None
+    """Under which key's id its limits are counted; its own by default."""
+
+
+def limits_of(key: ApiKey | Row) -> KeyLimits:
+    """Return the limits that a key's row names."""
+    if isinstance(key, ApiKey):
+        return KeyLimits(key.requests_per_minute, key.requests_per_hour, key.tasks_per_hour)
+    return KeyLimits(key["requests_per_minute"], key["requests_per_hour"], key["tasks_per_hour"])
 
 
 def fresh(user_id: str, wanted: WantedKey) -> tuple[Secret, ApiKey]:
@@ -60,6 +72,7 @@ def fresh(user_id: str, wanted: WantedKey) -> tuple[Secret, ApiKey]:
         expires_at=wanted.expires_at, revoked_at=None, last_used_at=None, successor=None,
         scopes=None if wanted.scopes is None else " ".join(sorted(wanted.scopes)),
         networks=None if wanted.networks is None else str(wanted.networks),
+        counted_as=wanted.counted_as, **asdict(wanted.limits),
     )  # fmt: skip
     return secret, row
 
@@ -67,7 +80,17 @@ def fresh(user_id: str, wanted: WantedKey) -> tuple[Secret, ApiKey]:
 def noted(key: ApiKey) -> dict[str, Any]:
     """Return what the audit log says of a new key."""
     expires = key.expires_at.isoformat() if key.expires_at else None
-    return {"prefix": key.prefix, "scopes": key.scopes, "networks": key.networks, "expires_at": expires}
+    return {
+        "prefix": key.prefix,
+        "scopes": key.scopes,
+        "networks": key.networks,
+        "expires_at": expires,
+        **_set(limits_of(key)),
+    }
+
+
+def _set(limits: KeyLimits) -> dict[str, int]:
+    return {name: value for name, value in asdict(limits).items() if value is not None}
 
 
 class ApiKeys:
@@ -113,7 +136,8 @@ class ApiKeys:
         if expires_at is None and old.expires_at is not None:
             expires_at = now() + (old.expires_at - old.created_at)
         place = None if old.networks is None else networks.known(old.networks)
-        wanted = _bounded(identity, WantedKey(old.name, None, place, expires_at))
+        counted_as = old.counted_as or old.id
+        wanted = _bounded(identity, WantedKey(old.name, None, place, expires_at, limits_of(old), counted_as))
         if identity.scopes is not None and (
             old.scopes is None or not frozenset(old.scopes.split()) <= identity.scopes
         ):
@@ -129,6 +153,24 @@ class ApiKeys:
         await transaction.flush()
         await trail.of("key.rotated", old.id, successor=key.id, overlap_s=seconds, **noted(key))(transaction)
         return secret.text, _row_of(key)
+
+    async def limit(self, trail: Trail, identity: Identity, id: str, limits: KeyLimits) -> Row:
+        """Give a key other limits of its own: they hold here at once, elsewhere within 5 s (R28).
+
+        Raises ``NotFound``, ``NotGranted``, or ``Conflict`` for a key that does not hold.
+        """
+        if identity.limits is not None and not limits.within(identity.limits):
+            msg = "This API key has limits of its own; it cannot give a key more than those."
+            raise NotGranted(msg)
+        async with self._database.transaction() as transaction:
+            key = await self._hold(transaction, identity.user_id, id)
+            for name, value in asdict(limits).items():
+                setattr(key, name, value)
+            await transaction.flush()
+            await trail.of("key.limited", key.id, **_set(limits))(transaction)
+            row = _row_of(key)
+        self.forget()
+        return row
 
     async def _hold(self, transaction: AsyncSession, user_id: str, id: str) -> ApiKey:
         """Return a key of a user that holds, locked. Raises ``NotFound`` or ``Conflict``."""
@@ -215,6 +257,9 @@ def _bounded(identity: Identity, wanted: WantedKey) -> WantedKey:
     elif identity.networks is not None and not wanted.networks.within(identity.networks):
         msg = "This API key may be used from fewer addresses than the one you want."
         raise NotGranted(msg)
+    if identity.limits is not None:  # counted together, since many keys would have many times as much
+        limits = wanted.limits.narrowed(identity.limits)
+        wanted = replace(wanted, limits=limits, counted_as=identity.counted_as)
     if identity.expires_at is not None:
         wanted = replace(
             wanted, expires_at=min(wanted.expires_at or identity.expires_at, identity.expires_at)

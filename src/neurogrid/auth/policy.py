@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -85,6 +86,28 @@ PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """How often a key may be used, within what the tier of its user allows; ``None``: no limit of its own."""
+
+    requests_per_minute: int | None = None
+    requests_per_hour: int | None = None
+    tasks_per_hour: int | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return any(each is not None for each in dataclasses.astuple(self))
+
+    def within(self, other: KeyLimits) -> bool:
+        """Tell whether whoever has these has no more than ``other``."""
+        return self == self.narrowed(other)
+
+    def narrowed(self, other: KeyLimits) -> KeyLimits:
+        """Return the smaller of each."""
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return KeyLimits(*(min((each for each in pair if each is not None), default=None) for pair in pairs))
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Who is calling, and by which API key (``key_id``) or session (``session_id``).
 
@@ -103,6 +126,9 @@ class Identity:
     networks: Networks | None = None
     lacks_factor: bool = False
     expires_at: datetime | None = field(default=None, compare=False)
+    limits: KeyLimits | None = field(default=None, compare=False)
+    """What the key itself is limited to, counted under the id ``counted_as``."""
+    counted_as: str | None = field(default=None, compare=False)
 
     @property
     def is_admin(self) -> bool:

@@ -14,10 +14,10 @@ from sqlalchemy.exc import IntegrityError
 from neurogrid.auth import passwords, tokens
 from neurogrid.auth.access import AccessTokens
 from neurogrid.auth.audit import Audit
-from neurogrid.auth.keys import WantedKey, fresh, noted
+from neurogrid.auth.keys import UNLIMITED, WantedKey, fresh, limits_of, noted
 from neurogrid.auth.methods import has_second_factor
 from neurogrid.auth.passwords import Passwords
-from neurogrid.auth.policy import Identity, Permission, Role, Tier, scopes_of
+from neurogrid.auth.policy import Identity, KeyLimits, Permission, Role, Tier, scopes_of
 from neurogrid.auth.sessions import living
 from neurogrid.auth.tables import ApiKey, AuthSession, User
 from neurogrid.auth.trail import Trail
@@ -114,6 +114,7 @@ class AuthService:
             row["id"], row["key_id"], Role(row["role"]), Tier(row["tier"]), scopes=scopes_of(row["scopes"]),
             email_verified=row["email_verified_at"] is not None, lacks_factor=self._lacks_factor(row),
             networks=None if place is None else networks.known(place), expires_at=row["expires_at"],
+            limits=limits_of(row) or None, counted_as=row["counted_as"] or row["key_id"],
         )  # fmt: skip
 
     def _of_session_row(self, row: Row) -> Identity:
@@ -204,6 +205,7 @@ class AuthService:
         lifetime: timedelta | None = None,
         scopes: frozenset[Permission] | None = None,
         places: Networks | None = None,
+        limits: KeyLimits = UNLIMITED,
     ) -> str:
         """Create an API key for a user and return it; it cannot be read again. Raises ``NotFound``."""
         row = await self._database.first(
@@ -213,7 +215,7 @@ class AuthService:
             msg = f"There is no account for {email}. Create one with `neurogrid user create`."
             raise NotFound(msg)
         expires = now() + lifetime if lifetime else None
-        secret, key = fresh(row["id"], WantedKey(name, scopes, places, expires))
+        secret, key = fresh(row["id"], WantedKey(name, scopes, places, expires, limits))
         async with self._database.transaction() as transaction:
             transaction.add(key)
             await transaction.flush()
@@ -236,7 +238,8 @@ class AuthService:
 
 _KEYS = select(
     User.id, User.role, User.tier, User.email_verified_at, ApiKey.id.label("key_id"), ApiKey.scopes,
-    ApiKey.networks, ApiKey.expires_at, has_second_factor().label("factor"),
+    ApiKey.networks, ApiKey.expires_at, ApiKey.requests_per_minute, ApiKey.requests_per_hour,
+    ApiKey.tasks_per_hour, ApiKey.counted_as, has_second_factor().label("factor"),
 ).join(ApiKey, ApiKey.user_id == User.id)  # fmt: skip
 _SESSIONS = select(
     User.id, User.role, User.tier, User.email_verified_at, AuthSession.id.label("session_id"),

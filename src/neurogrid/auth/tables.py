@@ -40,7 +40,8 @@ class ApiKey(Base):
     """A key of a user; only its SHA-256 is kept, ``prefix`` is what people recognise it by.
 
     ``scopes`` are the permissions and ``networks`` the places it was made for, separated by spaces; null: all.
-    ``successor`` is the id of the key that it was exchanged for.
+    ``successor`` is the id of the key that it was exchanged for. What it may do in an hour is counted under the id
+    ``counted_as``, its own if null, together with that of others: the one it was exchanged for, and those it made.
     """
 
     __tablename__ = "api_keys"
@@ -57,6 +58,10 @@ class ApiKey(Base):
     networks: Mapped[str | None] = mapped_column(Text)
     last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     successor: Mapped[str | None] = mapped_column(Id)
+    requests_per_minute: Mapped[int | None]
+    requests_per_hour: Mapped[int | None]
+    tasks_per_hour: Mapped[int | None]
+    counted_as: Mapped[str | None] = mapped_column(Id)
 
 
 class AuthSession(Base):

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Create, list and revoke API keys.")
 User = Annotated[str, typer.Option(help="The account's address.")]
+_OWN = "with it, within what the user's tier allows."
+PER_MINUTE = typer.Option(min=1, help=f"Requests in a minute {_OWN}", show_default="no own limit")
+PER_HOUR = typer.Option(min=1, help=f"Requests in an hour {_OWN}", show_default="no own limit")
+TASKS_PER_HOUR = typer.Option(min=1, help=f"Tasks in an hour {_OWN}", show_default="no own limit")
 
 
 @app.command(name="create")
@@ -42,6 +46,9 @@ def create(
         str | None,
         typer.Option(help="The only networks it may be used from, with commas.", show_default="everywhere"),
     ] = None,
+    requests_per_minute: Annotated[int | None, PER_MINUTE] = None,
+    requests_per_hour: Annotated[int | None, PER_HOUR] = None,
+    tasks_per_hour: Annotated[int | None, TASKS_PER_HOUR] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Create an API key and print it alone. It is shown this once. Run it on the server.
@@ -56,6 +63,7 @@ def create(
     lifetime = timedelta(seconds=seconds) if seconds is not None else None
 
     async def make(database: Database, _: object) -> str:
+        from neurogrid.auth.policy import KeyLimits
         from neurogrid.auth.service import AuthService
         from neurogrid.core.networks import read
 
@@ -63,7 +71,8 @@ def create(
             places = read(networks) if networks is not None else None
         except ValueError as error:
             raise Failure(f"--networks: {error}") from None
-        return await AuthService(database).create_key(user, name, lifetime, _scopes(scopes), places)
+        limits = KeyLimits(requests_per_minute, requests_per_hour, tasks_per_hour)
+        return await AuthService(database).create_key(user, name, lifetime, _scopes(scopes), places, limits)
 
     typer.echo(with_database(data_dir, make))
 

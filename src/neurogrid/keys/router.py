@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from neurogrid.auth.deps import Auth, permitted, trail_of
-from neurogrid.auth.keys import WantedKey
+from neurogrid.auth.keys import UNLIMITED, WantedKey
 from neurogrid.auth.policy import Identity, Permission, Proof
 from neurogrid.core import networks
 from neurogrid.core.http import pages
@@ -16,7 +16,7 @@ from neurogrid.core.http.body import StrictJSONRoute
 from neurogrid.core.http.openapi import problems
 from neurogrid.core.ids import is_id
 from neurogrid.idempotency.deps import Once, once
-from neurogrid.keys.schemas import FreshKey, KeyPage, KeyView, NewKey, Rotation
+from neurogrid.keys.schemas import FreshKey, KeyChange, KeyPage, KeyView, NewKey, Rotation
 from neurogrid.limits.policy import KEYS, READS
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=StrictJSONRoute, max_body_size=16 * 1024)
@@ -44,7 +44,8 @@ async def create_key(body: NewKey, request: Request, once: OnceSecret, auth: Aut
     trail = trail_of(request, once.actor)
 
     async def make(transaction: AsyncSession) -> FreshKey:
-        wanted = WantedKey(body.name, scopes, places, body.end)
+        limits = body.limits.wanted if body.limits is not None else UNLIMITED
+        wanted = WantedKey(body.name, scopes, places, body.end, limits)
         text, row = await auth.keys.create(transaction, trail, once.actor, wanted)
         return FreshKey.made(row, text)
 
@@ -70,6 +71,15 @@ async def list_keys(
 async def get_key(id: str, actor: Reader, auth: Auth) -> KeyView:
     """Return one key of yours, without its secret."""
     return KeyView.of(await auth.keys.one(actor.user_id, id))
+
+
+@router.patch("/{id}", responses=problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 503))
+async def change_key(id: str, body: KeyChange, request: Request, actor: Writer, auth: Auth) -> KeyView:
+    """Give a key other limits of its own. They hold everywhere within 5 seconds.
+
+    A key that has limits itself gives no more than those.
+    """
+    return KeyView.of(await auth.keys.limit(trail_of(request, actor), actor, id, body.limits.wanted))
 
 
 @router.post(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from neurogrid.auth.policy import Permission
+from neurogrid.auth.keys import limits_of
+from neurogrid.auth.policy import KeyLimits, Permission
 from neurogrid.core import networks
 from neurogrid.core.http.moments import Moment
 from neurogrid.core.http.numbers import Number
@@ -17,6 +19,8 @@ from neurogrid.core.prepared import Row
 MAX_LIFETIME: Final = 100 * 365 * 86_400
 MAX_OVERLAP: Final = 30 * 86_400
 MAX_NETWORKS: Final = 50
+MOST_PER_MINUTE: Final = 1_000_000
+MOST_PER_HOUR: Final = 60_000_000
 
 
 def _is_network(text: str) -> str:
@@ -47,6 +51,37 @@ class _Lifetime(BaseModel):
         return self.expires_at
 
 
+PerMinute = Annotated[int, Field(ge=1, le=MOST_PER_MINUTE)]
+PerHour = Annotated[int, Field(ge=1, le=MOST_PER_HOUR)]
+
+
+class Limits(BaseModel):
+    """How often a key may be used. What your tier allows you holds besides, so the smaller of both counts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    requests_per_minute: PerMinute | None = Field(
+        None, description="Requests with this key; null: no own limit."
+    )
+    requests_per_hour: PerHour | None = Field(None, description="Requests with this key; null: no own limit.")
+    tasks_per_hour: PerHour | None = Field(
+        None, description="Tasks submitted with this key, each row of a bulk; null: no own limit."
+    )
+
+    @property
+    def wanted(self) -> KeyLimits:
+        """What is to hold."""
+        return KeyLimits(self.requests_per_minute, self.requests_per_hour, self.tasks_per_hour)
+
+
+class KeyChange(BaseModel):
+    """What is to be different of a key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limits: Limits = Field(description="All limits of its own; those left out end.")
+
+
 class NewKey(_Lifetime):
     """What a key is called, and what it is good for. Without an end it holds until it is revoked."""
 
@@ -65,6 +100,7 @@ class NewKey(_Lifetime):
         description="The only networks it may be used from; by default everywhere.",
         examples=[["192.0.2.0/24"]],
     )
+    limits: Limits | None = Field(None, description="Limits of its own; by default those of your tier alone.")
 
 
 class Rotation(_Lifetime):
@@ -87,6 +123,7 @@ class KeyView(BaseModel):
     prefix: str = Field(description="How the key begins.", examples=["ng_8GkT2mXwQ"])
     scopes: list[str] | None = Field(description="The only permissions it has; null: all of your role.")
     allowed_networks: list[str] | None = Field(description="The only networks it may be used from.")
+    limits: Limits | None = Field(description="Limits of its own, besides those of your tier.")
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
@@ -122,5 +159,6 @@ def _fields(row: Row) -> dict[str, Any]:
     lists = {"scopes": row["scopes"], "allowed_networks": row["networks"]}
     return {
         **{name: row[name] for name in same},
+        "limits": asdict(limits_of(row)) if limits_of(row) else None,
         **{name: None if text is None else text.split() for name, text in lists.items()},
     }

@@ -7,7 +7,7 @@ from typing import Final
 
 from limits import parse_many
 
-from neurogrid.auth.policy import Tier
+from neurogrid.auth.policy import Identity, KeyLimits, Tier
 from neurogrid.core.settings_limits import LimitSettings, TierLimits
 from neurogrid.limits.windows import Window
 
@@ -22,7 +22,11 @@ HEAVY: Final = "heavy"
 KEYS: Final = "keys"
 TRAINING: Final = "training"
 
-MAKING: Final = frozenset({TASKS, ROWS, KEYS, TRAINING})
+KEY_REQUESTS: Final = "key_requests"
+KEY_TASKS: Final = "key_tasks"
+"""Windows of one API key, within those of its user."""
+
+MAKING: Final = frozenset({TASKS, ROWS, KEYS, TRAINING, KEY_TASKS})
 """Windows of these count what is made; requests that made nothing are given back."""
 
 NAMES: Final = {
@@ -33,6 +37,8 @@ NAMES: Final = {
     "heavy": "requests for bulk work",
     "training": "training tasks",
     "keys": "requests for new keys",
+    KEY_REQUESTS: "requests with this API key",
+    KEY_TASKS: "task submissions with this API key",
     "anonymous": "requests without valid credentials",
     "address": "requests from your network",
     "sign_in": "failed sign-ins to this account",
@@ -42,6 +48,10 @@ OF_TIERS: Final = frozenset({"requests", "tasks", "tokens"})
 """Windows that every tier has figures of its own for."""
 NEXT: Final = {Tier.FREE.value: Tier.PRO}
 """The tier that users of one are told of when they are limited."""
+MINUTE: Final = 60
+HOUR: Final = 3600
+MOST_KEYS: Final = 10_000
+"""Keys with limits of their own whose plans are kept."""
 ANONYMOUS: Final = "anonymous"
 """The tier, as answers name it, of callers without valid credentials."""
 
@@ -72,9 +82,35 @@ class Policy:
         """Read the rates of ``settings``."""
         self._settings = settings
         self._plans: dict[tuple[Tier, tuple[str, ...]], Plan] = {}
+        self._of_keys: dict[tuple[Tier, tuple[str, ...], str, KeyLimits], Plan] = {}
         self.anonymous = _plan(ANONYMOUS, self._windows("anonymous", settings.anonymous))
         self.sign_in = _plan(ANONYMOUS, self._windows("sign_in", settings.sign_in))
         self.sign_in_address = self._windows("sign_in_address", settings.sign_in_address)
+
+    def plan_for(self, identity: Identity, classes: tuple[str, ...]) -> Plan:
+        """Return where a request of somebody to an endpoint of these classes counts, the limits of their key included."""
+        plan = self.plan(identity.tier, classes)
+        if identity.limits is None or not self._settings.enabled:
+            return plan
+        key = (identity.tier, classes, identity.counted_as or "", identity.limits)
+        if key not in self._of_keys:
+            if len(self._of_keys) >= MOST_KEYS:
+                self._of_keys.clear()
+            self._of_keys[key] = self._with_key(plan, classes, *key[2:])
+        return self._of_keys[key]
+
+    def _with_key(self, plan: Plan, classes: tuple[str, ...], of: str, limits: KeyLimits) -> Plan:
+        def windows(name: str, *amounts: tuple[int | None, int]) -> tuple[Window, ...]:
+            algorithm = self._settings.algorithm
+            return tuple(Window(name, most, seconds, algorithm, of) for most, seconds in amounts if most)
+
+        own = plan.own + windows(
+            KEY_REQUESTS, (limits.requests_per_hour, HOUR), (limits.requests_per_minute, MINUTE)
+        )
+        made = windows(KEY_TASKS, (limits.tasks_per_hour, HOUR))
+        own += made if TASKS in classes else ()
+        rows = plan.rows + (made if ROWS in classes else ())
+        return _plan(plan.tier, own, rows, plan.address)
 
     def plan(self, tier: Tier, classes: tuple[str, ...]) -> Plan:
         """Return where a request of ``tier`` to an endpoint of these classes counts."""

@@ -56,7 +56,7 @@ class LimitService:
 
     async def admit(self, request: HTTPConnection, identity: Identity, classes: tuple[str, ...]) -> None:
         """Count a request of ``identity`` to an endpoint of these classes. Raises ``LimitExceeded``."""
-        plan = self.policy.plan(identity.tier, classes)
+        plan = self.policy.plan_for(identity, classes)
         if not plan.limits:
             _card(request).tier = plan.tier
             return

@@ -46,13 +46,17 @@ class Window:
     amount: int
     seconds: int
     algorithm: Algorithm
+    of: str = ""
+    """Whose it is among others of the same owner: a key's id."""
     field: str = dataclasses.field(init=False)
     """Where its state lies; other algorithms and lengths have others."""
     period: int = dataclasses.field(init=False)
     """Its length in ms."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "field", f"{LETTERS[self.algorithm]}:{self.name}:{self.seconds}")
+        object.__setattr__(
+            self, "field", f"{LETTERS[self.algorithm]}:{self.name}:{self.seconds}{self.of and ':'}{self.of}"
+        )
         object.__setattr__(self, "period", self.seconds * 1000)
 
     def shared(self, gateways: int) -> Window:
