@@ -11,18 +11,9 @@ import msgspec
 
 from neurogrid.agent.agent import Agent
 from neurogrid.agent.connect import Backoff
+from neurogrid.protocol.frames import decode_from_node, encode
 from neurogrid.protocol.link import Link, LinkClosed, in_process_links
-from neurogrid.protocol.messages import (
-    Assign,
-    FromNode,
-    Heartbeat,
-    Hello,
-    Message,
-    ModelSpec,
-    Welcome,
-    decode_from_node,
-    encode,
-)
+from neurogrid.protocol.messages import Assign, FromNode, Heartbeat, Hello, Message, ModelSpec, Welcome
 from neurogrid.runners.base import Emit, Output, Runner
 from tests.support.until import PATIENCE
 
@@ -107,13 +98,13 @@ class Gateway:
         self.connections += 1
         return theirs
 
-    async def greet(self, session: str = "s1", heartbeat_s: float = 60.0) -> Hello:
+    async def greet(self, session: str = "s1", heartbeat_s: float = 60.0, *, arrays: bool = False) -> Hello:
         """Take a connection and its hello, and welcome the node."""
         async with asyncio.timeout(PATIENCE):
             self._link = await self._links.get()
         self._later.clear()
         hello = await self.expect(Hello)
-        await self.say(Welcome(node_id="n1", session=session, lease_s=10.0, heartbeat_s=heartbeat_s))
+        await self.say(Welcome("n1", session, lease_s=10.0, heartbeat_s=heartbeat_s, arrays=arrays))
         return hello
 
     async def say(self, message: Message) -> None:
@@ -153,6 +144,12 @@ class Gateway:
                 assert message is not None
                 if not isinstance(message, Heartbeat):
                     return message
+
+    async def receive_raw(self) -> bytes | str:
+        """Return the next frame, whatever is in it."""
+        assert self._link is not None
+        async with asyncio.timeout(PATIENCE):
+            return await self._link.receive()
 
     async def heartbeat(self) -> Heartbeat:
         """Return the next heartbeat."""

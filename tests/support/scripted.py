@@ -18,6 +18,7 @@ from neurogrid.core.ids import new_id
 from neurogrid.core.settings import GridSettings, Settings, TaskSettings
 from neurogrid.gateway import Gateway
 from neurogrid.nodes.policy import Scope
+from neurogrid.protocol.frames import encode, read_to_node
 from neurogrid.protocol.link import Link, LinkClosed, in_process_links
 from neurogrid.protocol.messages import (
     Assign,
@@ -34,8 +35,6 @@ from neurogrid.protocol.messages import (
     Result,
     ToNode,
     Welcome,
-    decode_to_node,
-    encode,
 )
 from neurogrid.tasks.schemas import TaskSubmit
 from tests.support.live import Heard
@@ -68,6 +67,10 @@ class ScriptedNode:
     """Those of ``models`` whose identical tasks share an execution."""
     session: str | None = None
     beating: bool = True
+    arrays: bool = False
+    """Whether it reads frames of several messages."""
+    longest: int = 0
+    """Messages of the longest frame so far."""
     scope: Scope | None = None
     _link: Link | None = None
     _later: list[ToNode] = field(default_factory=list)
@@ -96,7 +99,7 @@ class ScriptedNode:
         ]
         hello = Hello(
             name=self.name, version="1", models=specs, slots=self.slots, labels=self.labels,
-            session=self.session, running=list(running), done=list(done),
+            session=self.session, running=list(running), done=list(done), arrays=self.arrays,
         )  # fmt: skip
         await self.say(hello)
         welcome = await self.expect(Welcome)
@@ -145,11 +148,13 @@ class ScriptedNode:
         assert self._link is not None
         async with asyncio.timeout(PATIENCE):
             while True:
-                other = decode_to_node(await self._link.receive())
-                assert other is not None
-                if isinstance(other, kinds):
-                    return other
-                self._later.append(other)
+                messages = read_to_node(await self._link.receive())
+                self.longest = max(self.longest, len(messages))
+                self._later += messages
+                for index, message in enumerate(self._later):
+                    if isinstance(message, kinds):
+                        del self._later[index]
+                        return message
 
     async def chunk(self, order: Assign, seq: int, text: str | None = None) -> None:
         """Send a piece of output."""

@@ -17,10 +17,10 @@ from neurogrid.agent.outbox import Outbox
 from neurogrid.agent.sender import Sender
 from neurogrid.agent.vitals import load_average, resident_bytes
 from neurogrid.agent.workload import Workload
-from neurogrid.protocol.link import Link, LinkClosed
+from neurogrid.protocol.frames import BadMessage, decode_from_node, decode_to_node, encode, read_to_node
+from neurogrid.protocol.link import CLOSE_PROTOCOL, Link, LinkClosed
 from neurogrid.protocol.messages import (
     Assign,
-    BadMessage,
     Cancel,
     Committed,
     Drain,
@@ -36,9 +36,6 @@ from neurogrid.protocol.messages import (
     Result,
     ToNode,
     Welcome,
-    decode_from_node,
-    decode_to_node,
-    encode,
 )
 from neurogrid.runners.base import Runner
 
@@ -85,6 +82,7 @@ class Agent:
         self._session: str | None = None
         self._serving: asyncio.Task[NodeRefused | None] | None = None
         self._draining = False
+        self._arrays = True
         self._left = asyncio.Event()
 
     async def run(self) -> None:
@@ -142,6 +140,8 @@ class Agent:
         except LinkClosed as closed:
             if closed.code in REFUSAL_CODES:
                 raise NodeRefused(closed.reason or "the gateway refused this node's token") from closed
+            if closed.code == CLOSE_PROTOCOL:
+                self._arrays = False  # sent one by one, the gateway can tell which message was bad
             raise
         finally:
             self._work.sender = None
@@ -169,6 +169,7 @@ class Agent:
             models=self._models,
             slots=self._slots,
             labels=self._labels,
+            arrays=True,
             session=self._session,
             running=running,
             done=done,
@@ -180,7 +181,7 @@ class Agent:
                 try:
                     message = decode_to_node(await link.receive())
                 except BadMessage as error:
-                    raise LinkClosed(1002, str(error)) from error
+                    raise LinkClosed(CLOSE_PROTOCOL, str(error)) from error
                 if isinstance(message, Welcome):
                     return message
 
@@ -189,7 +190,7 @@ class Agent:
             log.warning("agent.session_lost", session=self._session)
         self._session = welcome.session
         self._backoff.reset()
-        sender = Sender(self._outbox)
+        sender = Sender(self._outbox, arrays=welcome.arrays and self._arrays)
         for attempt in self._work:
             attempt.outcome_due = attempt.finished and attempt.key not in presented
             sender.ready(attempt)
@@ -210,11 +211,11 @@ class Agent:
         while True:
             frame = await link.receive()
             try:
-                message = decode_to_node(frame)
+                messages = read_to_node(frame)
             except BadMessage as error:
                 log.warning("agent.bad_message", error=str(error))
                 continue
-            if message is not None:
+            for message in messages:
                 self._handle(message)
 
     def _handle(self, message: ToNode) -> None:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from neurogrid.protocol.messages import FIRST_NODE_SEQ, Snapshot, TaskEvent, encode
+from neurogrid.protocol.frames import encode
+from neurogrid.protocol.messages import FIRST_NODE_SEQ, Snapshot, TaskEvent
 
 MAX_EVENTS = 4096
 MAX_BYTES = 4 * 1024 * 1024

@@ -7,8 +7,9 @@ from collections import deque
 
 from neurogrid.agent.attempt import Attempt
 from neurogrid.agent.outbox import Outbox
+from neurogrid.protocol.frames import ARRAY_BYTES, ARRAY_LENGTH, encode, pack
 from neurogrid.protocol.link import Link
-from neurogrid.protocol.messages import Execution, Message, encode
+from neurogrid.protocol.messages import Execution, Message
 
 
 class Sender:
@@ -18,8 +19,10 @@ class Sender:
     their order whatever else happens.
     """
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, *, arrays: bool = False) -> None:
+        """Send outcomes from ``outbox``, and several messages in a frame if the gateway reads ``arrays``."""
         self._outbox = outbox
+        self._length, self._bytes = (ARRAY_LENGTH, ARRAY_BYTES) if arrays else (1, 0)
         self._urgent: deque[bytes] = deque()
         self._ready: dict[Execution, Attempt] = {}
         self._wake = asyncio.Event()
@@ -46,17 +49,29 @@ class Sender:
     async def run(self, link: Link) -> None:
         """Send until cancelled. Raises ``LinkClosed``."""
         while True:
-            if self._urgent:
-                await link.send(self._urgent.popleft())
-            elif self._ready:
-                attempt = self._ready.pop(next(iter(self._ready)))
-                frame = attempt.events.take() or await self._outcome(attempt)
-                if frame is None or attempt.stopped:
-                    continue
-                self._ready[attempt.key] = attempt
+            speakers: list[Attempt] = []
+            messages: list[bytes] = []
+            size = 0
+            while len(messages) < self._length and size <= self._bytes:
+                if self._urgent:
+                    message = self._urgent.popleft()
+                elif self._ready:
+                    attempt = self._ready.pop(next(iter(self._ready)))
+                    said = attempt.events.take() or await self._outcome(attempt)
+                    if said is None or attempt.stopped:
+                        continue
+                    message = said
+                    self._ready[attempt.key] = attempt
+                    speakers.append(attempt)
+                else:
+                    break
+                messages.append(message)
+                size += len(message)
+            for frame in pack(messages):
                 await link.send(frame)
+            for attempt in speakers:
                 attempt.make_room()
-            else:
+            if not messages:
                 self._idle.set()
                 self._wake.clear()
                 await self._wake.wait()

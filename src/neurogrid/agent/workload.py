@@ -12,7 +12,8 @@ from neurogrid.agent.attempt import Attempt
 from neurogrid.agent.outbox import Outbox
 from neurogrid.agent.run import run_task
 from neurogrid.agent.sender import Sender
-from neurogrid.protocol.messages import Assign, Execution, Refuse, Resend, encode
+from neurogrid.protocol.frames import encode
+from neurogrid.protocol.messages import Assign, Execution, Refuse, Resend
 from neurogrid.runners.base import Runner
 
 _STOP_WITHIN = 5.0

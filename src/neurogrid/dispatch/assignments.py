@@ -74,29 +74,40 @@ class Assignments:
             self._background.spawn(self._assign_all(connection), "dispatch.assign")
 
     async def _assign_all(self, connection: NodeConnection) -> None:
-        """Send what was begun in this moment, one order after the other."""
+        """Send what was begun in this moment."""
         orders, connection.orders = connection.orders, []
+        due = []
         for running, claimed, since in orders:
             try:
-                await self._assign(connection, running, claimed, since)
+                order = await self._order(connection, running, claimed, since)
             except Exception:  # the others' tasks are not to wait for their silence to be noticed
                 log.exception("dispatch.assign_failed", task=running.task)
+            else:
+                due += [(running, order)] if order is not None else []
+        await connection.send(*(order for running, order in due if _is_on(connection, running)))
 
-    async def _assign(
+    async def _order(
         self, connection: NodeConnection, running: Running, claimed: Claimed, since: float
-    ) -> None:
+    ) -> Assign | None:
+        """Return what the node is told to do, if it still is to."""
         # R7: this gateway may have slept, or waited for the database.
         if time.monotonic() - since > self._check_after:
             held = await patiently(lambda: self._upkeep.find(running.task))
             if held is None or (held.attempt, held.session) != (running.attempt, connection.session.id):
                 connection.end(running)
                 self._poke()
-                return
-        if connection.running.get(running.task) is not running:
-            return  # it was cancelled or taken away meanwhile
+                return None
         allowed = time_allowed(claimed.timeout_s, seconds_left(claimed.deadline, now()))
-        if allowed is None or allowed > 0:  # else the next round fails the task and frees the slot
-            await connection.send(_order(claimed, allowed))
+        if allowed is not None and allowed <= 0:  # the next round fails the task and frees the slot
+            return None
+        return Assign(
+            claimed.task,
+            claimed.attempt,
+            claimed.model,
+            msgspec.Raw(claimed.input.encode()),
+            msgspec.Raw(claimed.parameters.encode()),
+            allowed,
+        )
 
 
 def at_once(op: Insert, answer: Inserted, session: SessionRef) -> Claimed:
@@ -123,12 +134,6 @@ def at_once(op: Insert, answer: Inserted, session: SessionRef) -> Claimed:
     )
 
 
-def _order(claimed: Claimed, allowed: float | None) -> Assign:
-    return Assign(
-        claimed.task,
-        claimed.attempt,
-        claimed.model,
-        msgspec.Raw(claimed.input.encode()),
-        msgspec.Raw(claimed.parameters.encode()),
-        allowed,
-    )
+def _is_on(connection: NodeConnection, running: Running) -> bool:
+    """Tell whether an attempt was neither cancelled nor taken away meanwhile."""
+    return connection.running.get(running.task) is running

@@ -13,7 +13,6 @@ from neurogrid.dispatch.attempts import Attempts
 from neurogrid.dispatch.connection import (
     CLOSE_FAILED,
     CLOSE_FORBIDDEN,
-    CLOSE_PROTOCOL,
     CLOSE_REFUSED,
     CLOSE_REPLACED,
     CLOSE_RESTART,
@@ -26,9 +25,9 @@ from neurogrid.dispatch.parting import Parting
 from neurogrid.dispatch.service import Dispatcher
 from neurogrid.dispatch.settlements import Settlements
 from neurogrid.nodes.policy import NodeState, Scope, Standing
-from neurogrid.protocol.link import Link, LinkClosed
+from neurogrid.protocol.frames import BadMessage, decode_from_node, is_array, read_from_node
+from neurogrid.protocol.link import CLOSE_PROTOCOL, Link, LinkClosed
 from neurogrid.protocol.messages import (
-    BadMessage,
     Chunk,
     Drained,
     Error,
@@ -43,7 +42,6 @@ from neurogrid.protocol.messages import (
     Snapshot,
     TaskProgress,
     Welcome,
-    decode_from_node,
 )
 from neurogrid.protocol.spoilt import spoken_of
 from neurogrid.queue.ops import Renew
@@ -125,7 +123,9 @@ class NodeGate:
         if before is not None:
             await before.hang_up(CLOSE_REPLACED, "the node attached anew")
         settings = dispatcher.settings
-        await connection.send(Welcome(standing.id, session.id, settings.lease, settings.heartbeat))
+        await connection.send(
+            Welcome(standing.id, session.id, settings.lease, settings.heartbeat, arrays=True)
+        )
         await self._reconcile(connection, hello, before)
         latest = dispatcher.connections.get(session.id)
         if latest is not None and latest.session.gen > session.gen:
@@ -180,18 +180,21 @@ class NodeGate:
             await self._attempts.fetch(connection, known)
 
     async def _hear(self, connection: NodeConnection, frame: bytes | str) -> None:
-        """Take a frame. One that is no JSON because of what a model said ends that model's task, no other."""
+        """Take a frame. One that is no JSON because of what a model said ends that model's task, no other.
+
+        In an array nobody can tell whose fault it is; the node sends the messages again, one by one.
+        """
         try:
-            message = decode_from_node(frame)
+            messages = read_from_node(frame)
         except BadMessage as error:
-            about = await asyncio.to_thread(spoken_of, frame)
+            about = None if is_array(frame) else await asyncio.to_thread(spoken_of, frame)
             if about is None:
                 raise
             task, attempt, last_seq = about
             failure = invalid_output(str(error)[:MAX_REASON])
             await self._attempts.stop(connection, (task, attempt), last_seq, failure)
             return
-        if message is not None:
+        for message in messages:
             await self._take(connection, message)
 
     async def _take(self, connection: NodeConnection, message: FromNode) -> None:

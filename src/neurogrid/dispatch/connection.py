@@ -12,8 +12,8 @@ from datetime import datetime
 import msgspec
 import orjson
 
-from neurogrid.protocol import messages
 from neurogrid.protocol.events import Event, EventId, EventType, make_event
+from neurogrid.protocol.frames import encode, pack
 from neurogrid.protocol.link import Link, LinkClosed
 from neurogrid.protocol.messages import FIRST_NODE_SEQ, Error, Hello, Message, ModelSpec, Result, Usage
 from neurogrid.queue.answers import Claimed
@@ -23,7 +23,6 @@ from neurogrid.queue.policy import Charges
 DEFAULT_SILENCE = 60.0
 SEND_WITHIN = 10.0
 """Seconds after which a node that does not take a message counts as gone: nobody waits for it any longer."""
-CLOSE_PROTOCOL = 1002
 CLOSE_FAILED = 1011
 CLOSE_RESTART = 1012
 CLOSE_REFUSED = 4400
@@ -147,6 +146,7 @@ class NodeConnection:
         self.name = hello.name
         self.slots = hello.slots
         self.labels = hello.labels
+        self._arrays = hello.arrays
         self.models: dict[str, ModelSpec] = {spec.name: spec for spec in hello.models}
         self.running: dict[str, Running] = {}
         self.settling: set[tuple[str, int]] = set()
@@ -237,10 +237,11 @@ class NodeConnection:
 
     async def send(self, *batch: Message) -> bool:
         """Send to the node; ``False`` when it is gone."""
+        encoded = map(encode, batch)
         try:
             async with asyncio.timeout(SEND_WITHIN):
-                for message in batch:
-                    await self.link.send(messages.encode(message))
+                for frame in pack(encoded) if self._arrays else encoded:
+                    await self.link.send(frame)
         except LinkClosed:
             self.leave()
             return False

@@ -90,6 +90,10 @@ class MemoryBus:
         """Return the tasks with local followers."""
         return self._followers.channels()
 
+    def is_followed(self, task_id: str) -> bool:
+        """Tell whether anybody here follows the task."""
+        return bool(self._followers.of(task_id))
+
     async def history(self, task_id: str, after: EventId) -> list[Event]:
         """Return what is kept of the task after ``after``."""
         return self._streams.after(task_id, after)

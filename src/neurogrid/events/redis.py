@@ -24,7 +24,7 @@ from neurogrid.core.settings import LiveSettings
 from neurogrid.events.listeners import Listening
 from neurogrid.events.memory import MemoryBus
 from neurogrid.events.outbox import Outbox
-from neurogrid.events.script import Appender, Names
+from neurogrid.events.script import Appender, Names, is_lone, together
 from neurogrid.events.stream import Outcome
 from neurogrid.events.subscriber import Subscriber
 from neurogrid.protocol.events import Event, EventId, EventType, parse_event
@@ -59,6 +59,7 @@ class RedisBus:
         )
         self._appender = Appender(self._client, live, self._names, self._origin)
         self._subscriber = Subscriber(self._client, self._receive)
+        self._subscriber.want(self._names.lone)
         self._outbox = Outbox()
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
         self._healthy = asyncio.Event()
@@ -171,12 +172,28 @@ class RedisBus:
         if data.startswith(self._origin):
             return
         payload = data[_ORIGIN_BYTES:]
+        if channel == self._names.lone:
+            self._receive_together(payload)
+            return
         task_id = self._names.task_of(channel)
         if task_id is None:
             self._local.hand_out(self._names.topic_of(channel), payload)
             return
+        self._deliver(channel, payload)
+
+    def _receive_together(self, payload: bytes) -> None:
         try:
-            event = parse_event(payload)
+            events = together(payload)
+        except ValueError as error:
+            log.warning("foreign_event", channel=self._names.lone, error=str(error))
+            return
+        for task_id, envelope in events:
+            if self._local.is_followed(task_id):
+                self._deliver(self._names.lone, envelope)
+
+    def _deliver(self, channel: str, envelope: bytes) -> None:
+        try:
+            event = parse_event(envelope)
         except ValueError as error:
             log.warning("foreign_event", channel=channel, error=str(error))
             return
@@ -213,7 +230,9 @@ class RedisBus:
         await self._healthy.wait()
         while True:
             events, messages = await self._outbox.take()
-            outcomes = await self._appender.send(events, messages)
+            lone = [event for event in events if is_lone(event)]
+            others = [event for event in events if not is_lone(event)] if lone else events
+            outcomes = await self._appender.send(others, messages, lone)
             for task_id in {event.task for event, outcome in outcomes if outcome is Outcome.GAP}:
                 self._fill(task_id)
 

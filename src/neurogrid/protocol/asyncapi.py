@@ -40,6 +40,9 @@ The node connects with its token, says `hello`, and is welcomed with a session a
 a `heartbeat` every `heartbeat_s` seconds. Whatever it says about an execution carries `task` and `attempt`; events
 (`chunk`, `progress`, `metric`, `log`) are numbered from 2 without holes. It keeps a `result` or `error` until
 `committed` or `refused` answers it, and presents what is unanswered as `done` in its next `hello`.
+
+A node whose `hello` says `arrays` may get several messages in one frame, as an array, and may send such frames to a
+gateway whose `welcome` says so.
 """
 _LIVE = """Live events for clients. JSON text frames, told apart by `type`; unknown types and fields are to be ignored.
 

@@ -12,6 +12,9 @@ from typing import Protocol
 IN_PROCESS_BUFFER = 1024
 """Frames an in-process link holds in each direction before the sender waits."""
 
+CLOSE_PROTOCOL = 1002
+"""The close code of a peer that could not read what was sent (RFC 6455)."""
+
 
 class LinkClosed(ConnectionError):
     """The other side is gone; ``code`` is the WebSocket close code, ``reason`` its text."""

@@ -1,4 +1,4 @@
-"""The node protocol: one JSON text frame per message, tagged by ``type``.
+"""The messages of the node protocol, tagged by ``type``; ``frames`` says how they travel.
 
 Typed with msgspec because the chunk path decodes tens of thousands of these a second and has to
 pass the payload on as raw bytes (``msgspec.Raw``), which pydantic cannot do. Unknown fields and
@@ -9,7 +9,7 @@ Every message that concerns an execution carries ``(task, attempt)``, the fence 
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -141,7 +141,7 @@ class Hello(Message, frozen=True, tag="hello"):
     """First message of a node, also after each reconnect.
 
     ``session`` is the one it held before, if any. ``running`` is what it still works on; ``done`` the
-    results no gateway has acknowledged yet.
+    results no gateway has acknowledged yet. ``arrays`` says that it reads frames of several messages.
     """
 
     name: str
@@ -153,6 +153,7 @@ class Hello(Message, frozen=True, tag="hello"):
     running: list[Progress] = []
     done: list[Result | Error] = []
     protocol: int = PROTOCOL_VERSION
+    arrays: bool = False
 
 
 class Heartbeat(Message, frozen=True, tag="heartbeat"):
@@ -186,12 +187,16 @@ class Drained(Message, frozen=True, tag="drained"):
 
 
 class Welcome(Message, frozen=True, tag="welcome"):
-    """The node is registered. Its session is lost if it goes ``lease_s`` without a heartbeat."""
+    """The node is registered. Its session is lost if it goes ``lease_s`` without a heartbeat.
+
+    ``arrays`` says that the gateway reads frames of several messages.
+    """
 
     node_id: str
     session: str
     lease_s: float
     heartbeat_s: float
+    arrays: bool = False
 
 
 class Assign(Message, frozen=True, tag="assign"):
@@ -252,56 +257,3 @@ FromNode = (
     Hello | Heartbeat | Chunk | TaskProgress | Metric | Log | Snapshot | Result | Error | Refuse | Drained
 )
 ToNode = Welcome | Assign | Committed | Refused | Resend | Cancel | Release | Drain
-
-
-class _Tag(msgspec.Struct):
-    type: str
-
-
-_Union = TypeVar("_Union")
-_encoder = msgspec.json.Encoder()
-_from_node = msgspec.json.Decoder(FromNode)
-_to_node = msgspec.json.Decoder(ToNode)
-_tag = msgspec.json.Decoder(_Tag)
-
-
-class BadMessage(ValueError):
-    """The peer sent something that is no message of this protocol."""
-
-
-def encode(message: Message) -> bytes:
-    """Return ``message`` as one JSON frame."""
-    return _encoder.encode(message)
-
-
-def decode_from_node(frame: bytes | str) -> FromNode | None:
-    """Parse a node's frame; ``None`` for a type this release does not know. Raises ``BadMessage``."""
-    return _decode(_from_node, FROM_NODE_TYPES, frame)
-
-
-def decode_to_node(frame: bytes | str) -> ToNode | None:
-    """Parse a gateway's frame; ``None`` for a type this release does not know. Raises ``BadMessage``."""
-    return _decode(_to_node, TO_NODE_TYPES, frame)
-
-
-def _types(union: Any) -> frozenset[str]:
-    return frozenset(member.__struct_config__.tag for member in union.__args__)
-
-
-FROM_NODE_TYPES = _types(FromNode)
-TO_NODE_TYPES = _types(ToNode)
-
-
-def _decode(
-    decoder: msgspec.json.Decoder[_Union], known: frozenset[str], frame: bytes | str
-) -> _Union | None:
-    try:
-        return decoder.decode(frame)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        try:
-            tag = _tag.decode(frame).type
-        except (msgspec.MsgspecError, RecursionError):
-            raise BadMessage(str(error)) from error
-        if tag not in known:
-            return None
-        raise BadMessage(f"{tag}: {error}") from error

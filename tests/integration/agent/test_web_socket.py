@@ -13,8 +13,9 @@ from websockets.http11 import Request, Response
 
 from neurogrid.agent.agent import Agent
 from neurogrid.agent.connect import Backoff, NodeRefused, web_socket
+from neurogrid.protocol.frames import decode_from_node, encode
 from neurogrid.protocol.link import LinkClosed
-from neurogrid.protocol.messages import Hello, Welcome, decode_from_node, encode
+from neurogrid.protocol.messages import Hello, Welcome
 from tests.support.node import Puppet
 from tests.support.until import until
 

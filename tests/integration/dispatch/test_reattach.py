@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from neurogrid.dispatch.connection import (
-    CLOSE_PROTOCOL,
     CLOSE_REPLACED,
     CLOSE_RESTART,
     CLOSE_SESSION_LOST,
 )
-from neurogrid.protocol.link import LinkClosed, in_process_links
+from neurogrid.protocol.frames import encode, pack
+from neurogrid.protocol.link import CLOSE_PROTOCOL, LinkClosed, in_process_links
 from neurogrid.protocol.messages import (
     FIRST_NODE_SEQ,
     Assign,
@@ -196,6 +196,36 @@ async def test_who_does_not_speak_the_protocol_is_hung_up_on(world: World, frame
     await node.say(Heartbeat())
     await node.say(Hello(name="node", version="1", models=[], slots=1))
     assert (await node.hung_up()).code == CLOSE_PROTOCOL
+
+
+async def test_several_messages_in_a_frame(world: World) -> None:
+    """Results that come together are settled together; an array with something unreadable closes the connection."""
+    node = await world.node(slots=3)
+    tasks = [await world.submit() for _ in range(3)]
+    orders = [await node.expect(Assign) for _ in tasks]
+    assert node._link is not None
+    (frame,) = pack(encode(result(order)) for order in orders)
+    await node._link.send(frame)
+    assert {(await node.expect(Committed)).task for _ in tasks} == set(tasks)
+    await node._link.send(
+        b'[{"type":"heartbeat"},{"type":"result","task":"t","attempt":1,"seq":1,"output":NaN}]'
+    )
+    assert (await node.hung_up()).code == CLOSE_PROTOCOL
+
+
+async def test_orders_travel_together(world: World) -> None:
+    """A node that reads arrays gets the tasks that are claimed at once in one frame."""
+    node = await world.node(slots=3, arrays=True)
+    await node.disconnect()
+    (connection,) = world.gateway._dispatcher.connections.values()
+    await until(lambda: not connection.connected)
+    tasks = [await world.submit() for _ in range(3)]
+    await node.attach()
+    orders = [await node.expect(Assign) for _ in tasks]
+    assert {order.task for order in orders} == set(tasks)
+    assert node.longest > 1
+    for order in orders:
+        await node.finish(order)
 
 
 async def test_unknown_messages_are_ignored(world: World) -> None:

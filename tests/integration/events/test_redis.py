@@ -54,6 +54,55 @@ async def test_another_gateway_hears_all_in_order_and_once(two_buses: tuple[Bus,
     assert await kept(there, task, EventId(1, 400)) == ["1-401", "1-402", "2-0"]
 
 
+async def test_tasks_that_say_nothing_take_no_streams(
+    two_buses: tuple[Bus, Bus], redis_url: str, redis_prefix: str
+) -> None:
+    """Beginning and end of a silent task travel together with those of others, to followers and into no stream."""
+    here, there = two_buses
+    tasks = [new_task() for _ in range(3)]
+    heard = {task: Heard() for task in tasks[:2]}
+    for task, one in heard.items():
+        await there.follow(task, one.on_event, one.on_reset)
+    large = make_event(tasks[0], EventId(1, 2), EventType.COMPLETED, b'"' + b"x" * 5000 + b'"')
+    for task in tasks:
+        here.publish(state(task, "1-1", EventType.RUNNING))
+    here.publish(large)
+    for task in tasks[1:]:
+        here.publish(state(task, "1-2", EventType.COMPLETED))
+    await until(lambda: all(len(one.ids) > 1 for one in heard.values()))
+    assert {tuple(one.ids) for one in heard.values()} == {("1-1", "1-2")}
+    assert heard[tasks[0]].events[-1] == large
+    async with Redis.from_url(redis_url) as client:
+        assert [key async for key in client.scan_iter(f"{redis_prefix}*")] == []
+
+
+async def test_what_is_no_message_of_events_is_passed_over(
+    two_buses: tuple[Bus, Bus], redis_url: str, redis_prefix: str
+) -> None:
+    """A message that another release may send does not keep later ones from being heard."""
+    here, there = two_buses
+    task, heard = new_task(), Heard()
+    await there.follow(task, heard.on_event, heard.on_reset)
+    async with Redis.from_url(redis_url) as client:
+        await client.publish(Names(redis_prefix).lone, b"another.no events")
+    here.publish(state(task, "1-1", EventType.RUNNING))
+    await until(lambda: heard.ids)
+    assert heard.ids == ["1-1"]
+
+
+async def test_a_beginning_comes_before_what_follows(two_buses: tuple[Bus, Bus]) -> None:
+    """A task that speaks at once is heard in order, though its beginning travels by another way."""
+    here, there = two_buses
+    task, heard = new_task(), Heard()
+    await there.follow(task, heard.on_event, heard.on_reset)
+    for event in (state(task, "1-1", EventType.RUNNING), chunk(task, 1, 2), chunk(task, 1, 3)):
+        here.publish(event)
+    here.publish(state(task, "1-4", EventType.COMPLETED))
+    await until(lambda: len(heard.ids) > 3)
+    assert heard.ids == ["1-1", "1-2", "1-3", "1-4"]
+    assert await kept(there, task) == ["1-2", "1-3", "1-4"]
+
+
 async def test_following_and_leaving_again_and_again_loses_nothing(two_buses: tuple[Bus, Bus]) -> None:
     """A subscription made right after the last one of its task ended is a full one."""
     here, there = two_buses

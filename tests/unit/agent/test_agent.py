@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from neurogrid.agent import agent as agent_module
 from neurogrid.agent import attempt as attempt_module
@@ -13,14 +14,17 @@ from neurogrid.agent.agent import Agent
 from neurogrid.agent.attempt import MAX_UNSENT_EVENTS
 from neurogrid.agent.connect import NodeRefused
 from neurogrid.agent.events import EventLog
-from neurogrid.protocol.link import IN_PROCESS_BUFFER, Link
+from neurogrid.protocol.frames import encode, pack, read_from_node
+from neurogrid.protocol.link import CLOSE_PROTOCOL, IN_PROCESS_BUFFER, Link
 from neurogrid.protocol.messages import (
+    Assign,
     Cancel,
     Chunk,
     Committed,
     Drain,
     Drained,
     Error,
+    FromNode,
     Log,
     Metric,
     Refuse,
@@ -50,6 +54,10 @@ def speaker(*texts: str, then: asyncio.Event | None = None) -> Any:
         return {"text": "".join(texts)}
 
     return act
+
+
+def order(task: str) -> Assign:
+    return Assign(task, 1, "puppet", Raw(b'"hi"'), Raw(b"{}"), 60)
 
 
 async def test_hello_says_what_the_node_serves() -> None:
@@ -84,6 +92,42 @@ async def test_task_runs_from_assign_to_commit() -> None:
         assert not hello.done
         assert not hello.running
         assert hello.session == "s1"
+
+
+async def spoken(gateway: Gateway, results: int) -> list[list[FromNode]]:
+    """Return what the node says, frame by frame, until that many results came."""
+    frames: list[list[FromNode]] = []
+    while sum(isinstance(message, Result) for frame in frames for message in frame) < results:
+        frames.append(read_from_node(await gateway.receive_raw()))
+    return frames
+
+
+async def test_what_is_said_at_once_travels_at_once() -> None:
+    """A gateway that reads arrays gets in one frame what there is to say; each attempt's messages in order."""
+    gateway, puppet = Gateway(), Puppet()
+    puppet.act = speaker("Hel", "lo")
+    async with serving(gateway, [puppet], 4):
+        await gateway.greet(arrays=True)
+        await gateway.send_raw(next(pack(map(encode, [order(f"t{n}") for n in range(4)]))))
+        frames = await spoken(gateway, 4)
+    assert max(map(len, frames)) > 4
+    said = [message for frame in frames for message in frame if isinstance(message, Chunk | Result)]
+    for n in range(4):
+        kinds = [(type(one), one.seq) for one in said if one.task == f"t{n}"]
+        assert kinds == [(Chunk, 2), (Chunk, 3), (Result, 3)]
+
+
+async def test_who_could_not_read_an_array_gets_single_messages() -> None:
+    """A gateway finds the message it cannot read when it comes by itself."""
+    gateway, puppet = Gateway(), Puppet()
+    puppet.go.set()
+    async with serving(gateway, [puppet], 4):
+        await gateway.greet(arrays=True)
+        await gateway.hang_up(CLOSE_PROTOCOL)
+        await gateway.greet(arrays=True)
+        await gateway.send_raw(next(pack(map(encode, [order(f"t{n}") for n in range(4)]))))
+        frames = await spoken(gateway, 4)
+    assert max(map(len, frames)) == 1
 
 
 async def test_usage_of_the_model_is_passed_on() -> None:

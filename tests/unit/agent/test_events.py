@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurogrid.agent.events import EventLog
-from neurogrid.protocol.messages import FIRST_NODE_SEQ, Chunk, Metric, Snapshot, decode_from_node
+from neurogrid.protocol.frames import decode_from_node
+from neurogrid.protocol.messages import FIRST_NODE_SEQ, Chunk, Metric, Snapshot
 
 
 def _say(log: EventLog, text: str) -> None:

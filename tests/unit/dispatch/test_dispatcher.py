@@ -16,8 +16,9 @@ from neurogrid.dispatch.connection import NodeConnection
 from neurogrid.dispatch.service import Dispatcher
 from neurogrid.events.memory import MemoryBus
 from neurogrid.events.states import StateEvents
+from neurogrid.protocol.frames import decode_to_node
 from neurogrid.protocol.link import Link, in_process_links
-from neurogrid.protocol.messages import Assign, Hello, ModelSpec, decode_to_node
+from neurogrid.protocol.messages import Assign, Hello, ModelSpec
 from neurogrid.queue.answers import Claimed, Inserted
 from neurogrid.queue.journal import Journal, RowRefused
 from neurogrid.queue.ops import Op, Requeue, Want

@@ -11,8 +11,9 @@ import pytest
 
 from neurogrid.cli.openapi import render_asyncapi
 from neurogrid.dispatch import connection
-from neurogrid.protocol import live, messages
+from neurogrid.protocol import link, live, messages
 from neurogrid.protocol.asyncapi import LIVE_CLOSE_CODES, NODE_CLOSE_CODES
+from neurogrid.protocol.frames import encode
 from neurogrid.streams import outlet, socket
 from tests.support.asyncapi import DOCUMENT, check, look_up, messages_of
 
@@ -60,7 +61,8 @@ def test_no_message_is_left_out(operation: str) -> None:
 
 def test_close_codes_are_those_of_the_code() -> None:
     """Every code that a gateway closes with is explained, and no other."""
-    node = {value for name, value in vars(connection).items() if name.startswith("CLOSE_")}
+    named = {**vars(connection), **vars(link)}
+    node = {value for name, value in named.items() if name.startswith("CLOSE_")}
     assert set(NODE_CLOSE_CODES) == node
     closes = {close.code for close in vars(outlet).values() if isinstance(close, outlet.Close)}
     assert set(LIVE_CLOSE_CODES) == closes - {outlet.GONE.code} | {1011}
@@ -101,4 +103,4 @@ SAMPLES = {
 )
 def test_what_is_sent_fits_the_document(operation: str, message: messages.Message) -> None:
     """A message as it is encoded is valid by its schema."""
-    check(operation, messages.encode(message))
+    check(operation, encode(message))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from neurogrid.protocol.messages import BadMessage, decode_from_node
+from neurogrid.protocol.frames import BadMessage, decode_from_node
 from neurogrid.protocol.spoilt import spoken_of
 
 DEEP = "[" * 10_000 + "]" * 10_000
