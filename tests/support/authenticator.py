@@ -40,6 +40,7 @@ class Authenticator:
         attested = bytes(16) + len(self.id).to_bytes(2) + self.id + cbor2.dumps(public)
         data = self._data(options["rp"]["id"], ATTESTED) + attested
         attestation = cbor2.dumps({"fmt": "none", "attStmt": {}, "authData": data})
+        self.count += 1
         said = self._said("webauthn.create", options["challenge"])
         response = {"clientDataJSON": encode(said), "attestationObject": encode(attestation)}
         return self._credential({**response, "transports": ["internal", "hybrid"]})
