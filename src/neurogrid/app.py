@@ -28,6 +28,7 @@ from neurogrid.keys import router as keys
 from neurogrid.limits import router as limits
 from neurogrid.limits.headers import LimitHeaders
 from neurogrid.nodes import router as nodes
+from neurogrid.oauth import router as oauth
 from neurogrid.protocol.link import Link, in_process_links
 from neurogrid.streams import router as streams
 from neurogrid.tasks import router as tasks
@@ -69,7 +70,7 @@ def create_app(settings: Settings, companion: Companion | None = None) -> FastAP
         openapi_url="/openapi.json" if settings.enable_api_docs else None,
     )
     for module in (
-        auth, factors, passkeys, keys, tasks, streams, nodes, node_sockets, admin, users, audit, limits, health,
+        auth, oauth, factors, passkeys, keys, tasks, streams, nodes, node_sockets, admin, users, audit, limits, health,
     ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)

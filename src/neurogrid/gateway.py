@@ -11,6 +11,7 @@ from neurogrid.auth.deps import admit
 from neurogrid.auth.parts import make_auth
 from neurogrid.core.background import Background
 from neurogrid.core.db import Database
+from neurogrid.core.egress import Egress
 from neurogrid.core.health import HealthChecks
 from neurogrid.core.ids import new_id
 from neurogrid.core.sabotage import Protection, switched_off
@@ -108,7 +109,8 @@ class Gateway:
         )
         store = TaskStore(self._database)
         self._waiters = Waiters(self._bus, self._states, store, settings.live)
-        self.identity = make_auth(self._database, settings)
+        self._egress = Egress(settings.egress)
+        self.identity = make_auth(self._database, settings, self._egress)
         self.auth = self.identity.service
         outlook = Outlook(self._views, self.nodes, self._dispatcher)
         self._counting = Counting(settings.limits, redis_url, self.id)
@@ -247,6 +249,7 @@ class Gateway:
             ("journal", self._journal.close),
             ("states", self._states.close),
             ("bus", self._bus.close),
+            ("egress", self._egress.close),
             ("database", self._database.close),
         ):
             try:

@@ -19,14 +19,14 @@ from neurogrid.auth.audit import Audit
 from neurogrid.auth.invitations import Invitations
 from neurogrid.auth.lockout import Lockout
 from neurogrid.auth.mails import Mailbox
-from neurogrid.auth.methods import drop_all
 from neurogrid.auth.onetime import SECOND_STEP, OneTimeTokens
 from neurogrid.auth.passwords import Passwords
 from neurogrid.auth.policy import Identity, Role, Tier
+from neurogrid.auth.possession import take_possession
 from neurogrid.auth.service import address_of
 from neurogrid.auth.sessions import Sessions
 from neurogrid.auth.signin import Account, WrongCredentials, subject_of
-from neurogrid.auth.tables import ApiKey, User
+from neurogrid.auth.tables import User
 from neurogrid.auth.visitors import Visitor
 from neurogrid.core.db import Database
 from neurogrid.core.errors import Forbidden, Unavailable
@@ -181,21 +181,11 @@ class Accounts:
         async with self._database.transaction() as transaction:
             user_id = await self._tokens.use(transaction, token, tokens.RESET, RESET)
             if row["email_verified_at"] is None:
-                await self._take_possession(transaction, user_id)
+                await take_possession(transaction, user_id)
             await self._set_password(transaction, Account(user_id, address, Role(row["role"])), hashed)
             await self._audit.note(transaction, "password.reset", None, user_id, visitor.address)
         self._sessions.forget()
         return str(address)
-
-    async def _take_possession(self, transaction: AsyncSession, user_id: str) -> None:
-        """Give an account to who has its address: what whoever made it before has made is worth nothing."""
-        await transaction.execute(update(User).where(User.id == user_id).values(email_verified_at=now()))
-        await drop_all(transaction, user_id)
-        await transaction.execute(
-            update(ApiKey)
-            .where(ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None))
-            .values(revoked_at=now())
-        )
 
     async def change_password(self, identity: Identity, current: str, new: str, visitor: Visitor) -> None:
         """Choose another password and end every session. Raises ``WrongCredentials`` or ``GuessesDelayed``."""

@@ -11,7 +11,7 @@ On plain http to this machine itself, where browsers keep no secure cookies, the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
@@ -42,11 +42,14 @@ class _Names:
     refresh: str
     csrf: str
     device: str
+    flow: str
     secure: bool
 
 
-_SECURE: Final = _Names("__Host-ng_access", "__Secure-ng_refresh", "__Host-ng_csrf", "__Host-ng_device", True)
-_PLAIN: Final = _Names("ng_access", "ng_refresh", "ng_csrf", "ng_device", False)
+_SECURE: Final = _Names(
+    "__Host-ng_access", "__Secure-ng_refresh", "__Host-ng_csrf", "__Host-ng_device", "__Host-ng_flow", True
+)
+_PLAIN: Final = _Names("ng_access", "ng_refresh", "ng_csrf", "ng_device", "ng_flow", False)
 
 
 class Cookies:
@@ -78,6 +81,19 @@ class Cookies:
         """Make a device known."""
         names = _names(request)
         _set(response, names, names.device, device, DEVICE_SECONDS)
+
+    def set_flow(self, request: HTTPConnection, response: Response, sealed: str, seconds: int) -> None:
+        """Let a browser carry a sign-in that it has begun at a provider, whose site sends it back to us."""
+        names = _names(request)
+        _set(response, names, names.flow, sealed, seconds, site="lax")
+
+    def flow(self, request: HTTPConnection) -> str | None:
+        """Return the sign-in under way that a browser carries."""
+        return request.cookies.get(_names(request).flow)
+
+    def clear_flow(self, request: HTTPConnection, response: Response) -> None:
+        """Take it out of the browser."""
+        self.set_flow(request, response, "", 0)
 
     def clear(self, request: HTTPConnection, response: Response) -> None:
         """Take a session out of the browser; the device stays known."""
@@ -151,6 +167,7 @@ def _set(
     *,
     path: str = "/",
     script: bool = False,
+    site: Literal["lax", "strict"] = "strict",
 ) -> None:
     response.set_cookie(
         name,
@@ -159,5 +176,5 @@ def _set(
         path=path,
         secure=names.secure,
         httponly=not script,
-        samesite="strict",
+        samesite=site,
     )

@@ -96,5 +96,26 @@ def wrong_codes(url: str) -> Letter:
     )
 
 
+def link_asked(url: str, token: str, label: str, minutes: int) -> Letter:
+    """Ask the owner of an account whether an account elsewhere is to open it."""
+    return _letter(
+        f"Sign in by {label}?",
+        f"Somebody, probably you, signed in at {label} with this address, and wants to use that for your NeuroGrid "
+        "account from now on. To allow it, open this in the same browser:",
+        f"{url}/link-account#token={token}",
+        f"or send the token {token}, with the ticket you got, to POST {url}/v1/auth/oauth/link.",
+        f"It works once, and for {minutes} minutes. Give it to nobody. {_NOT_YOU}",
+    )
+
+
+def identity_linked(url: str, label: str) -> Letter:
+    """Tell the owner of an account that an account elsewhere opens it."""
+    return _letter(
+        f"You can sign in by {label} now",
+        f"An account at {label} was linked to your NeuroGrid account: it can be signed in to by that.",
+        f"If that was not you, ask for a new password at {url}/ at once, and unlink {label}.",
+    )
+
+
 def _letter(subject: str, *paragraphs: str) -> Letter:
     return Letter(f"NeuroGrid: {subject}", "\n\n".join(paragraphs) + "\n")

@@ -15,6 +15,8 @@ from neurogrid.auth.factors import SecondFactors
 from neurogrid.auth.keys import ApiKeys
 from neurogrid.auth.lockout import Lockout
 from neurogrid.auth.mails import Mailbox, Outbox
+from neurogrid.auth.oauth.build import make_oauth
+from neurogrid.auth.oauth.service import OAuth
 from neurogrid.auth.onetime import OneTimeTokens
 from neurogrid.auth.passkeys import Passkeys
 from neurogrid.auth.passwords import Passwords
@@ -26,6 +28,7 @@ from neurogrid.auth.stepup import StepUp
 from neurogrid.auth.users import Users
 from neurogrid.core.crypto import Keyring
 from neurogrid.core.db import Database
+from neurogrid.core.egress import Egress
 from neurogrid.core.secret_key import keyring_of
 from neurogrid.core.settings import Settings
 
@@ -46,6 +49,7 @@ class AuthParts:
     passkeys: Passkeys
     second_step: SecondStep
     step_up: StepUp
+    oauth: OAuth
     cookies: Cookies
     lockout: Lockout
     mailbox: Mailbox
@@ -65,7 +69,7 @@ class AuthParts:
             await self.outbox.deliver()
 
 
-def make_auth(database: Database, settings: Settings) -> AuthParts:
+def make_auth(database: Database, settings: Settings, egress: Egress | None = None) -> AuthParts:
     """Put the parts together; nothing is opened."""
     keyring = keyring_of(settings)
     auth = settings.auth
@@ -92,6 +96,8 @@ def make_auth(database: Database, settings: Settings) -> AuthParts:
     sign_in = SignIn(database, keyring, passwords, lockout, sessions, audit, hold)
     second_step = SecondStep(database, one_time, lockout, factors, passkeys, sign_in, mailbox, audit, url)
     step_up = StepUp(database, passwords, lockout, factors, passkeys, audit, auth.step_up)
+    out = egress or Egress(settings.egress)
+    oauth = make_oauth(database, keyring, settings, out, sign_in, sessions, mailbox, audit)
     mail = settings.mail
     return AuthParts(
         keyring,
@@ -106,6 +112,7 @@ def make_auth(database: Database, settings: Settings) -> AuthParts:
         passkeys,
         second_step,
         step_up,
+        oauth,
         Cookies(keyring, (*auth.allowed_origins, _origin(url))),
         lockout,
         mailbox,

@@ -25,6 +25,7 @@ INVITATION = "ngi"
 VERIFICATION = "ngv"
 RESET = "ngp"
 TICKET = "ngt"
+LINK = "ngl"
 
 
 @dataclass(frozen=True, slots=True)

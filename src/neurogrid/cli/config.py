@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import typer
 
@@ -73,6 +73,21 @@ def _describe(section: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, inner in within.items():
         yield from ("", f"### {name.capitalize()}", "", _RULE.sub("", inner.__doc__ or ""), "")
         yield from _describe(inner, f"{prefix}{name.upper()}__")
+    for name, field in fields:
+        if (named := _named(field)) is not None:
+            yield ""
+            yield from _describe(named, f"{prefix}{name.upper()}__<NAME>__")
+
+
+def _named(field: FieldInfo) -> type[BaseModel] | None:
+    """Return what each of several things that have names of their own is described by."""
+    from pydantic import BaseModel
+
+    match get_args(field.annotation):
+        case (_, type() as kind) if get_origin(field.annotation) is dict and issubclass(kind, BaseModel):
+            return kind
+        case _:
+            return None
 
 
 def _variables(name: str, field: FieldInfo, prefix: str) -> list[str]:
@@ -86,6 +101,8 @@ def _variables(name: str, field: FieldInfo, prefix: str) -> list[str]:
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
         return "the platform's user-data directory"
+    if field.is_required():
+        return "needed"
     match field.default:
         case None:
             return ""
@@ -106,6 +123,9 @@ def flatten(section: BaseModel, prefix: str = PREFIX) -> list[tuple[str, Any]]:
         value = getattr(section, name)
         if isinstance(value, BaseModel):
             found += flatten(value, f"{prefix}{name.upper()}__")
+        elif _named(type(section).model_fields[name]) is not None:
+            for key, inner in value.items():
+                found += flatten(inner, f"{prefix}{name.upper()}__{key.upper()}__")
         else:
             found.append((prefix + name.upper(), _shown(value)))
     return found

@@ -92,6 +92,12 @@ class TooManyTasks(GridError):
     code, status, title = "too_many_tasks", 429, "Too many unfinished tasks"
 
 
+class ProviderUnavailable(GridError):
+    """Somebody else's service, which the answer depends on, does not do what it should."""
+
+    code, status, title = "provider_unavailable", 502, "Provider unavailable"
+
+
 class Unavailable(GridError):
     """A part is away or overloaded; trying again later helps."""
 

@@ -90,6 +90,10 @@ def check_production(settings: Settings) -> None:
         password = make_url(url).password if url else None
         if password is not None and password.lower() in _GUESSABLE:
             raise UnsafeForProduction(f"the password in {name} is a default one; set another")
+    if settings.oauth.providers and not (settings.public_url or "").startswith("https://"):
+        raise UnsafeForProduction(
+            "sign-in by providers takes a NEUROGRID_PUBLIC_URL that begins with https://, where they send users back to"
+        )
     if settings.on_sqlite and settings.redis_url is not None:
         raise UnsafeForProduction(
             "Redis joins several gateways, and those take PostgreSQL: set NEUROGRID_DATABASE_URL, "

@@ -18,7 +18,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from neurogrid.core.settings_access import AccessSettings
 from neurogrid.core.settings_auth import AuthSettings, MailSettings, check_secret
 from neurogrid.core.settings_base import KIB, MIB, Seconds, Section
+from neurogrid.core.settings_egress import EgressSettings
 from neurogrid.core.settings_limits import LimitSettings
+from neurogrid.core.settings_oauth import OAuthSettings
 
 LEASE_SHARE = 2.5
 """How often within a lease nodes and gateways have to be heard of, at least."""
@@ -177,6 +179,8 @@ class Settings(BaseSettings):
     access: AccessSettings = AccessSettings()
     auth: AuthSettings = AuthSettings()
     mail: MailSettings = MailSettings()
+    oauth: OAuthSettings = OAuthSettings()
+    egress: EgressSettings = EgressSettings()
 
     @field_validator("secret_key")
     @classmethod

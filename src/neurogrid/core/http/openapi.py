@@ -15,6 +15,7 @@ from neurogrid.core.errors import (
     GridError,
     Invalid,
     NotFound,
+    ProviderUnavailable,
     TooLarge,
     TooManyTasks,
     Unauthenticated,
@@ -78,6 +79,7 @@ _KINDS: Final[dict[int, tuple[type[GridError], str]]] = {
     415: (UnsupportedMediaType, "The body has to be sent as Content-Type: application/json."),
     422: (Invalid, "parameters.temperature: Input should be less than or equal to 2"),
     429: (TooManyTasks, "You have 100000 unfinished tasks; wait for some to end."),
+    502: (ProviderUnavailable, "Google does not answer. Try again in a moment, or sign in another way."),
     503: (Unavailable, "The database does not answer; try again."),
 }
 
