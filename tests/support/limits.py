@@ -18,7 +18,6 @@ GENEROUS = LimitSettings(
     keys=_MANY,
     anonymous=_MANY,
     address=_MANY,
-    sign_in=_MANY,
     sign_in_address=_MANY,
     redis_timeout=5.0,
 )

@@ -13,7 +13,7 @@ from neurogrid.auth.challenges import Challenges
 from neurogrid.auth.cookies import Cookies
 from neurogrid.auth.factors import SecondFactors
 from neurogrid.auth.keys import ApiKeys
-from neurogrid.auth.lockout import Lockout
+from neurogrid.auth.lockout import Lockout, rules_of
 from neurogrid.auth.mails import Mailbox, Outbox
 from neurogrid.auth.oauth.build import make_oauth
 from neurogrid.auth.oauth.service import OAuth
@@ -82,7 +82,7 @@ def make_auth(database: Database, settings: Settings, egress: Egress | None = No
     )
     audit = Audit(database)
     passwords = Passwords(auth.hash_concurrency, auth.hash_queue)
-    lockout = Lockout(database, keyring)
+    lockout = Lockout(database, keyring, rules_of(settings.limits.sign_in))
     sessions = Sessions(database, keyring, access, auth, service.forget, audit)
     mailbox = Mailbox(database, keyring)
     url = settings.effective_public_url

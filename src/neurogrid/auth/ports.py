@@ -19,8 +19,8 @@ class Limiting(Protocol):
     async def stranger(self, request: HTTPConnection) -> None:
         """Count a request without valid credentials against its address."""
 
-    async def attempt(self, request: HTTPConnection, account: str) -> AbstractContextManager[None]:
-        """Count a try to sign in to ``account``, whether or not there is such an account, before it is judged.
+    async def attempt(self, request: HTTPConnection) -> AbstractContextManager[None]:
+        """Count a try to sign in, to whatever account, against its address before it is judged.
 
         It goes on counting when the block is left by ``Unauthenticated``, and is taken back otherwise.
         """

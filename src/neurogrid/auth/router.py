@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -100,7 +101,8 @@ async def sign_in(request: Request, auth: Auth, visitor: From) -> Response:
         return plain(await auth.sessions.refresh(wanted.refresh_token or "", visitor))
     if wanted.cookie:
         auth.cookies.check_origin(request)
-    with await limits_of(request).attempt(request, wanted.email.strip().lower()):
+    known = auth.sign_in.knows(visitor.device, wanted.email.strip().lower())
+    with nullcontext() if known else await limits_of(request).attempt(request):
         password = wanted.password.get_secret_value()
         issued = await auth.second_step.by_password(wanted.email, password, wanted.code, visitor)
     if isinstance(wanted, FormSignIn):

@@ -17,8 +17,7 @@ from neurogrid.auth import letters, tokens
 from neurogrid.auth.audit import Audit
 from neurogrid.auth.ceremonies import Json, PasskeyRefused
 from neurogrid.auth.factors import SecondFactors
-from neurogrid.auth.lockout import SECOND_STEP as FROM_ALL
-from neurogrid.auth.lockout import Lockout
+from neurogrid.auth.lockout import CODES, Lockout
 from neurogrid.auth.mails import Mailbox
 from neurogrid.auth.methods import PASSKEY, RECOVERY, SECOND, kinds_of
 from neurogrid.auth.onetime import SECOND_STEP, OneTimeTokens
@@ -124,7 +123,7 @@ class SecondStep:
         waiting = await self._waiting(ticket)
         user_id, email = waiting["user_id"], waiting["email"]
         place, known = await self._sign_in.place_of(user_id, email, visitor)
-        guess = await self._lockout.begin(subject_of_codes(user_id), place, known=known, from_all=FROM_ALL)
+        guess = await self._lockout.begin(subject_of_codes(user_id), place, known=known, rules=CODES)
         async with self._database.transaction() as transaction:
             account = await self._account(transaction, user_id)
             method = await self._factors.take(transaction, user_id, code, visitor)

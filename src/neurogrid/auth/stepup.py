@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from neurogrid.auth.audit import Audit
 from neurogrid.auth.ceremonies import Json, PasskeyRefused
 from neurogrid.auth.factors import SecondFactors
-from neurogrid.auth.lockout import SECOND_STEP, Guess, Lockout
+from neurogrid.auth.lockout import CODES, Guess, Lockout
 from neurogrid.auth.methods import PASSKEY, SECOND, has_second_factor, prove
 from neurogrid.auth.passkeys import Passkeys
 from neurogrid.auth.passwords import Passwords
@@ -118,7 +118,7 @@ class StepUp:
         """Take a code of an app or a recovery code for proof. Raises ``WrongCode`` or ``GuessesDelayed``."""
         await self._session(identity)
         guess: Guess = await self._lockout.begin(
-            subject_of_codes(identity.user_id), visitor.network, known=True, from_all=SECOND_STEP
+            subject_of_codes(identity.user_id), visitor.network, known=True, rules=CODES
         )
         async with self._database.transaction() as transaction:
             await hold_user(transaction, identity.user_id)

@@ -14,6 +14,7 @@ RATE: Final = r"[1-9]\d{0,8}/([1-9]\d{0,3} )?(second|minute|hour|day)s?"
 MOST_RUNNING: Final = 100_000
 Rates = Annotated[str, StringConstraints(pattern=rf"^({RATE}(;\s*{RATE})*)?$")]
 """Nothing: without limit."""
+OneRate = Annotated[str, StringConstraints(pattern=rf"^({RATE})?$")]
 
 
 class Algorithm(StrEnum):
@@ -84,7 +85,10 @@ class LimitSettings(Section):
         "100/15 minutes", description="Requests of an address without valid credentials."
     )
     address: Rates = Field("3000/minute", description="Requests of an address whose callers are signed in.")
-    sign_in: Rates = Field("5/15 minutes", description="Failed sign-ins to an account from an address.")
+    sign_in: OneRate = Field(
+        "5/15 minutes",
+        description="Wrong passwords for an account from a network, by growing delays; holds without limits, too.",
+    )
     sign_in_address: Rates = Field("20/15 minutes", description="Failed sign-ins from an address.")
     trusted_proxies: str = Field(
         "",

@@ -88,6 +88,6 @@ async def sign_in(request: Request, body: PasskeySignIn, auth: Auth, visitor: Fr
     """Sign in with a passkey alone. It has to make sure of you, by a PIN or a finger, say; no second factor is asked for."""
     if body.cookie:
         auth.cookies.check_origin(request)
-    with await limits_of(request).attempt(request, "passkey"):
+    with await limits_of(request).attempt(request):
         issued, email = await auth.second_step.by_passkey_alone(body.credential.as_json(), visitor)
     return signed_in(request, auth, issued, device_of=email if body.cookie else None)

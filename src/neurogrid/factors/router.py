@@ -100,7 +100,7 @@ async def second_step(request: Request, body: SecondStepBody, auth: Auth, visito
     """
     if body.cookie:
         auth.cookies.check_origin(request)
-    with await limits_of(request).attempt(request, body.ticket):
+    with await limits_of(request).attempt(request):
         if body.credential is not None:
             done = await auth.second_step.by_passkey(body.ticket, body.credential.as_json(), visitor)
         else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from slowapi.util import get_remote_address
 from starlette.requests import HTTPConnection, Request
 
@@ -37,8 +35,3 @@ def owner_of_user(user_id: str) -> str:
 def owner_of_address(network: str) -> str:
     """Return whose windows a network's are."""
     return f"a:{network}"
-
-
-def owner_of_sign_in(account: str, network: str) -> str:
-    """Return whose windows the failures of signing in to an account from a network are. The account is not readable."""
-    return f"s:{hashlib.sha256(account.encode()).hexdigest()[:32]}:{network}"

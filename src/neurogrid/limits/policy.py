@@ -41,7 +41,6 @@ NAMES: Final = {
     KEY_TASKS: "task submissions with this API key",
     "anonymous": "requests without valid credentials",
     "address": "requests from your network",
-    "sign_in": "failed sign-ins to this account",
     "sign_in_address": "failed sign-ins from your network",
 }
 OF_TIERS: Final = frozenset({"requests", "tasks", "tokens"})
@@ -84,8 +83,7 @@ class Policy:
         self._plans: dict[tuple[Tier, tuple[str, ...]], Plan] = {}
         self._of_keys: dict[tuple[Tier, tuple[str, ...], str, KeyLimits], Plan] = {}
         self.anonymous = _plan(ANONYMOUS, self._windows("anonymous", settings.anonymous))
-        self.sign_in = _plan(ANONYMOUS, self._windows("sign_in", settings.sign_in))
-        self.sign_in_address = self._windows("sign_in_address", settings.sign_in_address)
+        self.sign_in_address = _plan(ANONYMOUS, self._windows("sign_in_address", settings.sign_in_address))
 
     def plan_for(self, identity: Identity, classes: tuple[str, ...]) -> Plan:
         """Return where a request of somebody to an endpoint of these classes counts, the limits of their key included."""

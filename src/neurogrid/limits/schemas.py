@@ -11,7 +11,7 @@ class LimitedCaller(BaseModel):
     """Somebody who was limited."""
 
     caller: str = Field(
-        description="`u:` and a user's id, `a:` and a network, or `s:` and who failed to sign in.",
+        description="`u:` and a user's id, or `a:` and a network.",
         examples=["u:0190b0f0-0000-7000-8000-000000000000"],
     )
     refused: int

@@ -78,16 +78,15 @@ class LimitService:
             takes = [Take(owner, window) for window in plan.own]
             self._judge(request, plan, takes, await self._counting.take(takes))
 
-    async def attempt(self, request: HTTPConnection, account: str) -> Attempt:
-        """Count a try to sign in to ``account`` before it is judged (see ``auth.ports``). Raises ``LimitExceeded``.
+    async def attempt(self, request: HTTPConnection) -> Attempt:
+        """Count a try to sign in before it is judged (see ``auth.ports``). Raises ``LimitExceeded``.
 
-        So as many guesses at once as anybody likes are no more than one after the other.
+        So as many guesses at once as anybody likes are no more than one after the other. Tries at one account are the
+        business of ``auth.lockout``.
         """
-        network = keys.network_at(request)
-        of_account, of_network = keys.owner_of_sign_in(account, network), keys.owner_of_address(network)
-        plan = self.policy.sign_in
-        takes = [Take(of_account, window) for window in plan.own]
-        takes += [Take(of_network, window) for window in self.policy.sign_in_address]
+        owner = keys.owner_of_address(keys.network_at(request))
+        plan = self.policy.sign_in_address
+        takes = [Take(owner, window) for window in plan.own]
         if not takes:
             return Attempt(self._counting, [])
         answer = await self._counting.take(takes)

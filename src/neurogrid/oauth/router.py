@@ -151,7 +151,7 @@ async def link(body: LinkProof, request: Request, auth: Auth, visitor: From) -> 
         auth.cookies.check_origin(request)
     email = await auth.oauth.linking.email_of(body.ticket)
     if body.password is not None:
-        with await limits_of(request).attempt(request, email):
+        with await limits_of(request).attempt(request):
             issued = await auth.oauth.linking.by_password(
                 body.ticket, body.password.get_secret_value(), visitor
             )
