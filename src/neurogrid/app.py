@@ -8,7 +8,6 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
-from prometheus_fastapi_instrumentator import Instrumentator
 
 from neurogrid import __version__
 from neurogrid.admin import audit, users
@@ -17,7 +16,7 @@ from neurogrid.auth import documents
 from neurogrid.auth import router as auth
 from neurogrid.core import health
 from neurogrid.core.background import Background
-from neurogrid.core.http import docs, middleware, openapi, problems
+from neurogrid.core.http import docs, metrics, middleware, openapi, problems
 from neurogrid.core.http.proxies import TrustedProxies
 from neurogrid.core.settings import Settings
 from neurogrid.dispatch import router as node_sockets
@@ -34,6 +33,14 @@ from neurogrid.streams import router as streams
 from neurogrid.tasks import router as tasks
 
 log = structlog.get_logger(__name__)
+
+ROUTERS = tuple(
+    module.router
+    for module in (
+        auth, oauth, factors, passkeys, keys, tasks, streams, nodes, node_sockets, admin, users, audit, limits, health,
+    )
+)  # fmt: skip
+TEMPLATES = metrics.Templates(ROUTERS)
 
 Connect = Callable[[], Awaitable[Link]]
 Companion = Callable[[Connect], AbstractAsyncContextManager[None]]
@@ -69,16 +76,14 @@ def create_app(settings: Settings, companion: Companion | None = None) -> FastAP
         redoc_url=None,
         openapi_url="/openapi.json" if settings.enable_api_docs else None,
     )
-    for module in (
-        auth, oauth, factors, passkeys, keys, tasks, streams, nodes, node_sockets, admin, users, audit, limits, health,
-    ):  # fmt: skip
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     problems.install(app)
     openapi.install(app)
     documents.install(app)
     if settings.enable_api_docs:
         docs.install(app)
-    Instrumentator(should_ignore_untemplated=True).instrument(app).expose(app, include_in_schema=False)
+    metrics.install(app, TEMPLATES)
     middleware.install(app, settings.tasks, settings.access)
     app.add_middleware(LimitHeaders)
     if settings.limits.trusted_proxies:

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from neurogrid.drill.servers import Database, Redis
 from tests.e2e.grids import FINAL, LONG, Cluster, Event, text_of
+from tests.support.plain import NOBODY
 from tests.support.processes import Grid, GridProcess
 from tests.support.until import until_blocking
 
@@ -89,7 +90,9 @@ class Load:
         headers = {"Authorization": f"Bearer {self.key}"}
         endless = httpx.Limits(max_connections=None)
         async with (
-            httpx.AsyncClient(headers=headers, timeout=LONG, trust_env=False, limits=endless) as http,
+            httpx.AsyncClient(
+                headers=headers, timeout=LONG, trust_env=False, verify=NOBODY, limits=endless
+            ) as http,
             asyncio.TaskGroup() as group,
         ):
             number = 0
@@ -210,7 +213,7 @@ class Stage:
 
     def health(self, gateway: GridProcess, kind: str) -> tuple[int, Any]:
         """Return status and body of a page of a gateway's health."""
-        with httpx.Client(trust_env=False, timeout=LONG) as http:
+        with httpx.Client(trust_env=False, verify=NOBODY, timeout=LONG) as http:
             answer = http.get(f"{gateway.url}/health/{kind}")
             return answer.status_code, answer.json()
 

@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 from neurogrid.auth.policy import Role, Tier
 from neurogrid.auth.service import AuthService
 from neurogrid.core.db import Database
+from tests.support.plain import NOBODY
 from tests.support.processes import Grid, GridProcess, free_port
 from tests.support.until import until_blocking
 
@@ -34,7 +35,9 @@ class User:
     def http(self, gateway: GridProcess) -> httpx.Client:
         """Return a client of ``gateway``."""
         headers = {"Authorization": f"Bearer {self.key}"}
-        return httpx.Client(base_url=gateway.url, headers=headers, timeout=LONG, trust_env=False)
+        return httpx.Client(
+            base_url=gateway.url, headers=headers, timeout=LONG, trust_env=False, verify=NOBODY
+        )
 
     def submit(self, gateway: GridProcess, model: str, input: Any, **fields: Any) -> str:
         """Submit a task and return its id."""

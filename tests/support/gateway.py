@@ -29,6 +29,7 @@ from neurogrid.runners.debug import DebugEcho, DebugFail, DebugSleep
 from neurogrid.runners.text_generation import SmolLM2
 from tests.support.limits import GENEROUS
 from tests.support.node import Puppet
+from tests.support.plain import NOBODY
 from tests.support.until import PATIENCE, until
 
 
@@ -98,7 +99,9 @@ class RunningGateway:
     async def client(self, key: str | None = None) -> httpx.AsyncClient:
         """Return a client that sends ``key``."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=PATIENCE, trust_env=False)
+        client = httpx.AsyncClient(
+            base_url=self.url, headers=headers, timeout=PATIENCE, trust_env=False, verify=NOBODY
+        )
         return await self.stack.enter_async_context(client)
 
     async def account(

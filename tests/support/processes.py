@@ -17,6 +17,7 @@ from typing import Self
 import httpx
 
 from tests.support.limits import as_environment
+from tests.support.plain import NOBODY
 from tests.support.until import until_blocking
 
 READY_WITHIN = 60.0
@@ -121,7 +122,7 @@ class GridProcess:
 
     def wait_until_ready(self, timeout: float = READY_WITHIN) -> GridProcess:
         """Wait until ``/health/ready`` answers 200; fail with the log when the process ends before."""
-        with httpx.Client(trust_env=False, timeout=5.0) as client:
+        with httpx.Client(trust_env=False, verify=NOBODY, timeout=5.0) as client:
 
             def ready() -> bool:
                 if self.returncode is not None:

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from neurogrid.core.http import middleware, problems
 from neurogrid.core.settings import TaskSettings
+from tests.support.plain import NOBODY
 from tests.support.until import until
 
 pytestmark = pytest.mark.asyncio
@@ -34,7 +35,7 @@ async def test_a_request_cut_off_by_the_end_is_no_error_500() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve([listener]))
         await until(lambda: server.started, what="the server has started")
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=NOBODY, timeout=30) as client:
             asking = asyncio.create_task(client.post(f"http://127.0.0.1:{listener.getsockname()[1]}/slow"))
             await asked.wait()
             server.should_exit = True

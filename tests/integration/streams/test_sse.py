@@ -15,6 +15,7 @@ from neurogrid.core.settings import LiveSettings
 from neurogrid.protocol.events import EventId, EventType, make_event
 from tests.integration.streams.conftest import Gateway, running_gateway
 from tests.support.live import chunk, new_task, state
+from tests.support.plain import NOBODY
 from tests.support.until import until
 
 pytestmark = pytest.mark.asyncio
@@ -53,7 +54,7 @@ async def stream(gateway: Gateway, task: str, **options: object) -> AsyncIterato
     headers = {**ALICE, **options.pop("headers", {})}  # type: ignore[dict-item]
     url = f"{gateway.http}/v1/tasks/{task}/events"
     async with (
-        httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client,
+        httpx.AsyncClient(timeout=PATIENCE, trust_env=False, verify=NOBODY) as client,
         client.stream("GET", url, headers=headers, **options) as response,  # type: ignore[arg-type]
     ):
         yield Stream(response, response.aiter_lines())

@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 
 from neurogrid.core.settings import LiveSettings
 from tests.support.gateway import Account, RunningGateway, running
+from tests.support.plain import NOBODY
 from tests.support.until import until
 
 pytestmark = pytest.mark.asyncio
@@ -51,7 +52,9 @@ async def reading(account: Account, task: str) -> AsyncIterator[None]:
     """Read a task's events over a connection of one's own as long as the block; then hang up."""
     headers = account.http.headers
     async with (
-        httpx.AsyncClient(base_url=account.http.base_url, headers=headers, trust_env=False) as client,
+        httpx.AsyncClient(
+            base_url=account.http.base_url, headers=headers, trust_env=False, verify=NOBODY
+        ) as client,
         client.stream("GET", f"/v1/tasks/{task}/events") as response,
     ):
         lines = response.aiter_lines()  # an iterator nobody holds would hang up

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from neurogrid.runners.base import Emit
 from tests.support.gateway import Account, RunningGateway, running
 from tests.support.node import Puppet
+from tests.support.plain import NOBODY
 from tests.support.until import until
 
 pytestmark = pytest.mark.asyncio
@@ -78,7 +79,7 @@ async def watching(account: Account, task: str) -> AsyncIterator[tuple[Watch, as
     watch, headers = Watch(), account.http.headers
     async with (
         httpx.AsyncClient(
-            base_url=account.http.base_url, headers=headers, trust_env=False, timeout=60
+            base_url=account.http.base_url, headers=headers, trust_env=False, verify=NOBODY, timeout=60
         ) as own,
         own.stream("GET", f"/v1/tasks/{task}/events") as response,
     ):
