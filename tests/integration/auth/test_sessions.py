@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from jose import jwt
 from sqlalchemy import func, select, update
 
 from neurogrid.auth import service, tokens
@@ -169,7 +170,8 @@ async def test_the_end_of_a_token_is_not_put_off_by_the_cache(
     """An access token that ends in a second is believed for that second, not for the five of the cache."""
     token = (await (await door.register()).tokens())["access_token"]
     auth = AuthService(door.grid.database, AccessTokens(Keyring([SECRET.encode()]), 900))
-    monkeypatch.setattr(service, "now", lambda: now() + timedelta(seconds=899))
+    ends_at = datetime.fromtimestamp(jwt.get_unverified_claims(token)["exp"], UTC)
+    monkeypatch.setattr(service, "now", lambda: ends_at - timedelta(seconds=1))
     await auth.identify(token)
 
     def expired(_: AccessTokens, __: str) -> Claims:

@@ -258,7 +258,7 @@ async def test_a_repeated_submission_gives_its_slot_back(world: World) -> None:
     await node.expect(Committed)
     again = await world.gateway._submissions.submit(world.owner, body, key="k")
     assert (again.id, again.replayed) == (first.id, True)
-    assert connection.used == 0
+    await until(lambda: connection.used == 0)  # a look for work may hold it for a moment
 
 
 async def test_only_the_attempt_that_counts_is_billed(world: World) -> None:
