@@ -1,4 +1,4 @@
-"""The journal alone, in this process, against the plainest group commit on the same database.
+"""The journal alone, in this process, against the plainest group commit of the same rows on the same database.
 
 A cycle is a task's life as far as the journal writes it: inserted running with its two events, then finished
 with its output and the final event; five rows written in two durable steps.
@@ -31,7 +31,7 @@ from neurogrid.queue.upkeep import Upkeep
 GROUP = "journal"
 LEASE = 3600.0
 CONCURRENCIES = (64, 512)
-"""Callers at once, and rows of one commit of the plain loop."""
+"""Callers at once, and tasks of one commit of the plain loop."""
 SHARE = Goal("ratio", 0.6, "≥ 60 % of plain")
 
 
@@ -104,8 +104,8 @@ async def _compare(
             began = time.perf_counter()
             kind.seconds += await _cycles(journal, session, concurrency, total, finish=kind.finish)
             kind.rates.append(total / (time.perf_counter() - began))
-    name, rate = f"plain group commit, {concurrency} rows each", statistics.median(plains)
-    reference = Figure(GROUP, name, grid, rate, "rows/s", best=max(plains))
+    name, rate = f"plain group commit, {concurrency} tasks each", statistics.median(plains)
+    reference = Figure(GROUP, name, grid, rate, "tasks/s", best=max(plains))
     return [reference, *(_figure(grid, concurrency, kind, plains) for kind in kinds)]
 
 
