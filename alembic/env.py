@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 import neurogrid.auth.tables
 import neurogrid.idempotency.tables
 import neurogrid.nodes.tables
-import neurogrid.queue.tables  # noqa: F401 - each import registers its tables with the metadata
+import neurogrid.queue.tables
+import neurogrid.usage.tables  # noqa: F401 - each import registers its tables with the metadata
 from neurogrid.core import migrations
 from neurogrid.core.db import UtcDateTime, metadata
 from neurogrid.core.settings import Settings

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from neurogrid import __version__
 from neurogrid.admin import audit, users
 from neurogrid.admin import router as admin
+from neurogrid.admin import usage as admin_usage
 from neurogrid.auth import documents
 from neurogrid.auth import router as auth
 from neurogrid.core import health
@@ -31,13 +32,15 @@ from neurogrid.oauth import router as oauth
 from neurogrid.protocol.link import Link, in_process_links
 from neurogrid.streams import router as streams
 from neurogrid.tasks import router as tasks
+from neurogrid.usage import router as usage
 
 log = structlog.get_logger(__name__)
 
 ROUTERS = tuple(
     module.router
     for module in (
-        auth, oauth, factors, passkeys, keys, tasks, streams, nodes, node_sockets, admin, users, audit, limits, health,
+        auth, oauth, factors, passkeys, keys, tasks, streams, nodes, node_sockets, admin, users, audit, limits, usage,
+        admin_usage, health,
     )
 )  # fmt: skip
 TEMPLATES = metrics.Templates(ROUTERS)

@@ -54,6 +54,7 @@ from neurogrid.tasks.service import TaskService
 from neurogrid.tasks.store import TaskStore
 from neurogrid.tasks.submission import Submissions
 from neurogrid.tasks.waiters import Waiters
+from neurogrid.usage.parts import make_usage
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,7 @@ TOKEN_INTERVAL = 2.0
 FORGET_INTERVAL = 600.0
 USES_INTERVAL = 30.0
 MAIL_INTERVAL = 1.0
+ROLL_UP_INTERVAL = 2.0
 SWEEP = "sweep"
 PART_CLOSES_WITHIN = 8.0
 """Seconds each part gets to close; most have shorter bounds of their own."""
@@ -119,6 +121,7 @@ class Gateway:
             self.limits, self._counting, lambda payload: self._bus.send(TOKENS_USED, payload)
         )
         self._dispatcher.on_used = self._tokens.used
+        self.usage = make_usage(self._database, self.identity, settings)
         self._submissions = Submissions(
             self._journal,
             store,
@@ -128,6 +131,7 @@ class Gateway:
             self._waiters,
             Deadlines(outlook),
             self._tokens,
+            self.usage.quotas,
             settings.tasks,
         )
         self._idempotency = Idempotency(self._database)
@@ -142,6 +146,7 @@ class Gateway:
             self._states,
             self._dispatcher,
             OwnerLoad(store, settings.tasks.max_queued),
+            self.usage.quotas,
         )
         self._hub = Hub(
             self._bus,
@@ -170,6 +175,7 @@ class Gateway:
             "cookies": self.identity.cookies,
             "admit": admit,
             "limits": self.limits,
+            "usage": self.usage.service,
             "tasks": self._tasks,
             "submissions": self._submissions,
             "bulk": self._bulk,
@@ -219,6 +225,7 @@ class Gateway:
             (FORGET_INTERVAL, self.identity.forget_old, "expired_credentials"),
             (USES_INTERVAL, self.auth.note_uses, "session_uses"),
             (MAIL_INTERVAL, self.identity.deliver, "mails"),
+            (ROLL_UP_INTERVAL, self.usage.roll_up.round, "usage"),
         ):
             if name != SWEEP or self._off is not Protection.LEASE:
                 self._background.every(lambda seconds=seconds: seconds, work, name)  # type: ignore[misc]

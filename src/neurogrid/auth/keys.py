@@ -203,6 +203,11 @@ class ApiKeys:
             statement = statement.where(ApiKey.id < before)
         return await self._database.all(statement)
 
+    async def names(self, user_id: str) -> dict[str, str]:
+        """Return the names of all keys a user ever had, by id."""
+        rows = await self._database.all(select(ApiKey.id, ApiKey.name).where(ApiKey.user_id == user_id))
+        return {row["id"]: row["name"] for row in rows}
+
     async def one(self, user_id: str, id: str) -> Row:
         """Return a key of a user. Raises ``NotFound``."""
         found = _KEY.where(ApiKey.id == id, ApiKey.user_id == user_id)

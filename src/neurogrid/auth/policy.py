@@ -42,6 +42,7 @@ class Permission(StrEnum):
     KEYS_READ = "keys:read"
     KEYS_WRITE = "keys:write"
     MONITORING_READ = "monitoring:read"
+    USAGE_READ = "usage:read"
     USERS_READ = "users:read"
     USERS_WRITE = "users:write"
     AUDIT_READ = "audit:read"
@@ -75,6 +76,7 @@ _USER: Final = frozenset(
         Permission.ACCOUNT_WRITE,
         Permission.KEYS_READ,
         Permission.KEYS_WRITE,
+        Permission.USAGE_READ,
     }
 )
 _OPERATOR: Final = _USER | {Permission.NODES_READ, Permission.NODES_WRITE, Permission.MONITORING_READ}

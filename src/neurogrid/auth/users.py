@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,16 @@ class Users:
             msg = "There is no user with this id."
             raise NotFound(msg)
         return row
+
+    async def emails(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return the addresses of those users of ``ids`` that exist."""
+        rows = await self._database.all(select(User.id, User.email).where(User.id.in_(ids)))
+        return {row["id"]: row["email"] for row in rows}
+
+    async def several(self, transaction: AsyncSession, ids: Sequence[str]) -> list[Row]:
+        """Return those users of ``ids`` that exist, in any order."""
+        found = await transaction.execute(_USER.where(User.id.in_(ids)))
+        return [dict(row) for row in found.mappings()]
 
     async def change(self, trail: Trail, id: str, role: Role | None, tier: Tier | None) -> Row:
         """Give a user another role or tier, from within 5 s on (R28). Raises ``NotFound`` or ``LastAdmin``.

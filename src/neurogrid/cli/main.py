@@ -21,6 +21,7 @@ from neurogrid.cli import (
     serve,
     task,
     up,
+    usage,
 )
 from neurogrid.cli.failures import Commands
 
@@ -54,6 +55,7 @@ for name, group in (
     ("user", accounts.users),
     ("key", keys.app),
     ("audit", audit.app),
+    ("usage", usage.app),
     ("db", database.app),
     ("config", config.app),
 ):

@@ -71,6 +71,8 @@ def retry_after(answer: Answer) -> float | None:
 
 
 def _may_repeat(call: Call[T], error: ApiError) -> bool:
+    if error.code == "quota_exceeded":  # which passes with the month
+        return False
     if call.repeatable:
         return error.status in PASSING
     # The gateway says that it did nothing; "outcome unknown" says the opposite.

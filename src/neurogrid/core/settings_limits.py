@@ -15,6 +15,8 @@ MOST_RUNNING: Final = 100_000
 Rates = Annotated[str, StringConstraints(pattern=rf"^({RATE}(;\s*{RATE})*)?$")]
 """Nothing: without limit."""
 OneRate = Annotated[str, StringConstraints(pattern=rf"^({RATE})?$")]
+Amount = Annotated[int, Field(ge=-1, le=10**15)]
+"""-1: without limit."""
 
 
 class Algorithm(StrEnum):
@@ -30,6 +32,12 @@ TASKS: Final = "Tasks that a user submits; each row of a bulk is one."
 RUNNING: Final = "Tasks of a user that run at once; more wait. 0: no limit."
 TOKENS: Final = "Tokens of text generation, prompt and answer together."
 
+MONTHLY_TASKS: Final = "Tasks that a user submits in a month (UTC); -1: as many as they like."
+MONTHLY_TOKENS: Final = (
+    "Tokens, of prompts and answers, that a user uses in a month; -1: as many as they like."
+)
+MONTHLY_COMPUTE: Final = "Seconds that nodes compute for a user in a month; -1: as long as they like."
+
 
 class TierLimits(Section):
     """What one tier gets."""
@@ -38,6 +46,9 @@ class TierLimits(Section):
     tasks: Rates = Field("", description=TASKS)
     tokens: Rates = Field("", description=TOKENS)
     running: int = Field(0, ge=0, le=MOST_RUNNING, description=RUNNING)
+    monthly_tasks: Amount = Field(-1, description=MONTHLY_TASKS)
+    monthly_tokens: Amount = Field(-1, description=MONTHLY_TOKENS)
+    monthly_compute_seconds: Amount = Field(-1, description=MONTHLY_COMPUTE)
 
 
 class FreeLimits(TierLimits):
@@ -47,6 +58,9 @@ class FreeLimits(TierLimits):
     tasks: Rates = Field("10/hour", description=TASKS)
     tokens: Rates = Field("20000/minute", description=TOKENS)
     running: int = Field(2, ge=0, le=MOST_RUNNING, description=RUNNING)
+    monthly_tasks: Amount = Field(2_000, description=MONTHLY_TASKS)
+    monthly_tokens: Amount = Field(2_000_000, description=MONTHLY_TOKENS)
+    monthly_compute_seconds: Amount = Field(36_000, description=MONTHLY_COMPUTE)
 
 
 class ProLimits(TierLimits):
@@ -56,6 +70,9 @@ class ProLimits(TierLimits):
     tasks: Rates = Field("100/hour", description=TASKS)
     tokens: Rates = Field("200000/minute", description=TOKENS)
     running: int = Field(10, ge=0, le=MOST_RUNNING, description=RUNNING)
+    monthly_tasks: Amount = Field(50_000, description=MONTHLY_TASKS)
+    monthly_tokens: Amount = Field(50_000_000, description=MONTHLY_TOKENS)
+    monthly_compute_seconds: Amount = Field(1_000_000, description=MONTHLY_COMPUTE)
 
 
 class EnterpriseLimits(TierLimits):

@@ -211,6 +211,8 @@ class Insert(msgspec.Struct, frozen=True, gc=False):
     """The virtual time of the lane and class, as this gateway knows it (R17)."""
     session: SessionRef | None = None
     once: Idempotency | None = None
+    key_id: str | None = None
+    """The API key it was submitted by."""
     write_id: str = msgspec.field(default_factory=new_id)
 
     @property

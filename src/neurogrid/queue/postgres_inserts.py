@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
+from neurogrid.queue import usage
 from neurogrid.queue.answers import Answer, Duplicate, Inserted
 from neurogrid.queue.ops import Insert
 from neurogrid.queue.policy import Status
@@ -30,6 +31,7 @@ COLUMNS = (
     ("deterministic", "bool"), ("on_disconnect", "text"), ("timeout_s", "float8"),
     ("deadline", "timestamptz"), ("max_attempts", "int2"), ("session_id", "uuid"), ("gen", "int"),
     ("node", "text"), ("write_id", "uuid"), ("key", "text"), ("body_hash", "text"),
+    ("key_id", "uuid"),
 )  # fmt: skip
 _ARRAYS = ", ".join(f"${i}::{type_}[]" for i, (_, type_) in enumerate(COLUMNS, 1))
 _NAMES = ", ".join(name for name, _ in COLUMNS)
@@ -89,11 +91,11 @@ _INSERT = f"""
     RETURNING task_id
 ), ins AS (
     INSERT INTO tasks (
-        id, owner_id, status, lane, model, model_version, class, rank, cost, weight, at_once, input,
+        id, owner_id, key_id, status, lane, model, model_version, class, rank, cost, weight, at_once, input,
         parameters, requires, metadata, input_hash, deterministic, cached, on_disconnect, timeout_s, deadline, max_attempts,
         attempt, errors, losses, dead_letter, session_id, node, write_id, wait_reason, leader_id, followed,
         output_apart, prompt_tokens, completion_tokens, compute_seconds, created_at, started_at)
-    SELECT id, owner_id,
+    SELECT id, owner_id, key_id,
         CASE WHEN leader_id IS NOT NULL THEN 'waiting' WHEN fast THEN 'running' ELSE 'queued' END,
         lane, model, model_version, class, last.rank + CASE WHEN leader_id IS NULL THEN share ELSE 0 END, cost,
         weight, at_once, input, parameters, requires, metadata, input_hash, deterministic, false, on_disconnect,
@@ -103,13 +105,14 @@ _INSERT = f"""
     FROM d JOIN last USING (owner_id, lane, class)
     WHERE key IS NULL OR id IN (SELECT task_id FROM keys)
     ON CONFLICT (id) DO NOTHING
-    RETURNING id, owner_id, status, created_at, node, rank, model, class, leader_id, cost, weight
+    RETURNING id, owner_id, key_id, status, created_at, node, rank, model, class, leader_id, cost, weight
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
     SELECT ins.id, e.attempt, 1, ins.owner_id, {XID}, e.type, ins.created_at,
            CASE e.attempt WHEN 0 THEN {QUEUED} ELSE {RUNNING_AT_ONCE} END
     FROM ins CROSS JOIN (VALUES (0, 'task.queued'), (1, 'task.running')) AS e(attempt, type)
     WHERE e.attempt = 0 OR ins.status = 'running'
+), counted AS ({usage.accepted("ins")}
 )"""
 
 # A leader is served where the best-placed of its followers would be.
@@ -171,7 +174,7 @@ def _row(op: Insert, *, fast: bool) -> tuple[Any, ...]:
         op.requires, op.metadata, op.input_hash, op.deterministic, op.on_disconnect, op.timeout_s,
         op.deadline, op.max_attempts, session and session.id, session and session.gen,
         session and session.node, op.write_id, op.once and op.once.key,
-        op.once and op.once.body_hash,
+        op.once and op.once.body_hash, op.key_id,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from neurogrid.queue import eventdata
+from neurogrid.queue import eventdata, usage
 from neurogrid.queue.answers import Answer, Expired, Requeued
 from neurogrid.queue.ops import Bill, Expire, Replay
 from neurogrid.queue.policy import Status
@@ -36,14 +36,18 @@ SELECT write_id::text, followed, id::text, owner_id::text, attempt, session_id::
 """
 
 BILL = f"""
-UPDATE tasks t SET
-    prompt_tokens = d.prompt_tokens, completion_tokens = d.completion_tokens,
-    compute_seconds = d.compute_seconds
-FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::float8[])
-    AS d(id, attempt, prompt_tokens, completion_tokens, compute_seconds)
-WHERE t.id = d.id AND t.attempt = d.attempt AND {STATUS} IN ('canceled', 'failed') AND t.final_seq = 0
-    AND t.completion_tokens = 0 AND t.compute_seconds = 0
-RETURNING t.id::text, t.attempt
+WITH upd AS (
+    UPDATE tasks t SET
+        prompt_tokens = d.prompt_tokens, completion_tokens = d.completion_tokens,
+        compute_seconds = d.compute_seconds
+    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::float8[])
+        AS d(id, attempt, prompt_tokens, completion_tokens, compute_seconds)
+    WHERE t.id = d.id AND t.attempt = d.attempt AND {STATUS} IN ('canceled', 'failed') AND t.final_seq = 0
+        AND t.leader_id IS NULL AND t.prompt_tokens = 0 AND t.completion_tokens = 0 AND t.compute_seconds = 0
+    RETURNING t.*
+), charged AS ({usage.used("upd")}
+)
+SELECT id::text, attempt FROM upd
 """
 
 # Ranked as if it were submitted now (R16, R17). A deadline that has passed was that of the former life.
@@ -51,7 +55,8 @@ REPLAY = f"""
 WITH d AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS d(id, owner_id, write_id)
 ), old AS MATERIALIZED (
-    SELECT t.id, t.owner_id, t.lane, t.class, t.cost / t.weight AS cost, d.write_id
+    SELECT t.id, t.owner_id, t.lane, t.class, t.cost / t.weight AS cost, d.write_id, t.key_id, t.model,
+        t.finished_at, t.leader_id, t.prompt_tokens, t.completion_tokens, t.compute_seconds
     FROM d JOIN tasks t ON t.id = d.id
     WHERE t.owner_id = d.owner_id AND {STATUS} IN ('failed', 'canceled')
     ORDER BY t.id FOR UPDATE OF t
@@ -79,6 +84,7 @@ WITH d AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
     SELECT id, attempt, 0, owner_id, {XID}, 'task.retrying', clock_timestamp(), $4 FROM upd
     RETURNING task_id, at, data
+), kept AS ({usage.used("old", "usage_archive")}
 )
 SELECT write_id::text, false, id::text, owner_id::text, lane, attempt, status, at, data
 FROM upd JOIN ev ON task_id = id

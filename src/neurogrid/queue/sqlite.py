@@ -13,7 +13,7 @@ from typing import Any
 
 from neurogrid.core.db import SQLITE_PRAGMAS, from_sqlite_time, to_sqlite_time
 from neurogrid.core.ids import now
-from neurogrid.queue import eventdata
+from neurogrid.queue import eventdata, usage
 from neurogrid.queue import sqlite_statements as sql
 from neurogrid.queue.answers import Answer, Canceled, Claimed, Duplicate, Finished, Inserted, Requeued
 from neurogrid.queue.ops import Batch, Cancel, Evict, Finish, Insert, Renew, Requeue, Want
@@ -116,9 +116,10 @@ class _Transaction(Moves):
         self._xid = xid
         self._now = now()
         self._at = to_sqlite_time(self._now)
+        self._charges = {}
 
     def run(self, batch: Batch) -> Sequence[Sequence[Answer]]:
-        return (
+        answers = (
             [self._renew(op) for op in batch.renews],
             [self._finish(op) for op in batch.finishes],
             [self._requeue(op) for op in batch.requeues],
@@ -132,6 +133,8 @@ class _Transaction(Moves):
             [self._claim(op) for op in batch.wants],
             [self._insert(op) for op in batch.inserts],
         )
+        self._write_charges()
+        return answers
 
     def _later(self, seconds: float) -> str:
         return to_sqlite_time(self._now + timedelta(seconds=seconds))
@@ -144,16 +147,17 @@ class _Transaction(Moves):
         return self._execute(sql.RENEW, parameters).rowcount == 1 or None
 
     def _finish(self, op: Finish) -> Answer:
-        usage = op.usage
+        used = op.usage
         row = self._one(
             sql.FINISH,
             op.status.value, op.final_seq, op.output, op.output_apart, op.error,
-            op.charge is Charge.ERROR, op.dead_letter, usage.prompt_tokens, usage.completion_tokens,
-            usage.compute_seconds, op.write_id, self._at, op.task, op.attempt,
+            op.charge is Charge.ERROR, op.dead_letter, used.prompt_tokens, used.completion_tokens,
+            used.compute_seconds, op.write_id, self._at, op.task, op.attempt,
         )  # fmt: skip
         if row is None:
             return None
-        owner, node, started_at, followed, at_once = row
+        owner, node, started_at, followed, at_once, key, model = row
+        self._charge((owner, key, model, self._at), *usage.of(used))
         data = eventdata.finished(op)
         self._event(op.task, op.attempt, op.final_seq, owner, f"task.{op.status.value}", data)
         started = from_sqlite_time(started_at)
@@ -245,7 +249,7 @@ class _Transaction(Moves):
         self._execute(
             sql.INSERT,
             (
-                op.id, op.owner, status.value, op.lane, op.model, op.model_version, op.priority,
+                op.id, op.owner, op.key_id, status.value, op.lane, op.model, op.model_version, op.priority,
                 rank, op.cost, op.weight, op.at_once, op.input, op.parameters, op.requires, op.metadata,
                 op.input_hash, op.deterministic, op.on_disconnect, op.timeout_s,
                 op.deadline and to_sqlite_time(op.deadline), op.max_attempts, holder and holder.id,
@@ -253,6 +257,7 @@ class _Transaction(Moves):
                 holder and self._at,
             ),
         )  # fmt: skip
+        self._charge((op.owner, op.key_id, op.model, self._at), 1)
         self._event(op.id, 0, 1, op.owner, "task.queued", eventdata.queued(op))
         if holder is not None:
             self._event(op.id, 1, 1, op.owner, "task.running", eventdata.running(1, holder.node))

@@ -11,7 +11,7 @@ UPDATE tasks SET status = ?, final_seq = ?, output = ?, output_apart = ?, error 
     dead_letter = ?, prompt_tokens = ?, completion_tokens = ?, compute_seconds = ?, session_id = NULL,
     write_id = ?, finished_at = ?
 WHERE id = ? AND attempt = ? AND status = 'running'
-RETURNING owner_id, node, started_at, followed, at_once
+RETURNING owner_id, node, started_at, followed, at_once, key_id, model
 """
 REQUEUE = """
 UPDATE tasks SET status = ?1, attempt = attempt + 1, errors = errors + ?2, losses = losses + ?3,
@@ -97,9 +97,9 @@ RETURNING task_id
 KNOWN_KEY = "SELECT task_id, body_hash FROM idempotency_keys WHERE owner_id = ? AND key = ?"
 INSERT = """
 INSERT INTO tasks (
-    id, owner_id, status, lane, model, model_version, class, rank, cost, weight, at_once, input, parameters, requires,
+    id, owner_id, key_id, status, lane, model, model_version, class, rank, cost, weight, at_once, input, parameters, requires,
     metadata, input_hash, deterministic, cached, on_disconnect, timeout_s, deadline, max_attempts, attempt,
     errors, losses, dead_letter, session_id, node, write_id, wait_reason, leader_id, followed, output_apart,
     prompt_tokens, completion_tokens, compute_seconds, created_at, started_at)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,1,0,0,0,?,?,?,?,?,0,0,0,0,0,?,?)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,?,?,?,?,1,0,0,0,?,?,?,?,?,0,0,0,0,0,?,?)
 """

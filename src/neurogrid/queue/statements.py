@@ -6,6 +6,8 @@ batches lock in one order (R11). Every statement that changes a task's state wri
 
 from __future__ import annotations
 
+from neurogrid.queue import usage
+
 XID = "pg_current_xact_id()::text::bigint"
 RUNNING = """'{"status":"running","attempt":' || attempt || ',"node":' || to_json(node)::text || '}'"""
 
@@ -40,12 +42,14 @@ WITH d AS (
         finished_at = clock_timestamp()
     FROM d WHERE t.id = d.id AND {FENCE}
     RETURNING t.id, t.owner_id, d.attempt, t.final_seq, t.status, t.node, t.started_at, t.finished_at,
-        t.write_id, d.data, t.followed, t.at_once IS NOT NULL AND EXISTS (
+        t.write_id, d.data, t.followed, t.key_id, t.model, t.leader_id, t.prompt_tokens, t.completion_tokens,
+        t.compute_seconds, t.at_once IS NOT NULL AND EXISTS (
             SELECT 1 FROM tasks w
             WHERE w.owner_id = t.owner_id AND w.status = 'waiting' AND w.wait_reason = 'concurrency') AS awaited
 ), ev AS (
     INSERT INTO task_events (task_id, attempt, seq, owner_id, xid, type, at, data)
     SELECT id, attempt, final_seq, owner_id, {XID}, 'task.' || status, finished_at, data FROM upd
+), charged AS ({usage.used("upd")}
 )
 SELECT write_id::text, followed, id::text, owner_id::text, attempt, final_seq, status, node, started_at,
     finished_at, awaited

@@ -6,9 +6,9 @@ those rows in every batch of the journal.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, SmallInteger, Text, false, text
+from sqlalchemy import BigInteger, CheckConstraint, Date, Index, Integer, SmallInteger, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from neurogrid.core.db import Base, Id, UtcDateTime
@@ -38,13 +38,15 @@ class Task(Base):
     sequence number of the final event; a large output lies in ``task_outputs`` (``output_apart``).
     ``leader_id`` is the identical task whose execution this one shares, and whose large output it has;
     ``followed`` says that there may be such tasks (R20). ``at_once`` is how many tasks of its owner's run together
-    at most, by the owner's tier when it was submitted; null: any number (LIM-3).
+    at most, by the owner's tier when it was submitted; null: any number (LIM-3). ``key_id`` is the API key it was
+    submitted by, if one was.
     """
 
     __tablename__ = "tasks"
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     owner_id: Mapped[str] = mapped_column(Id)
+    key_id: Mapped[str | None] = mapped_column(Id)
     status: Mapped[str] = mapped_column(Text)
     lane: Mapped[str] = mapped_column(Text)
     model: Mapped[str] = mapped_column(Text)
@@ -181,6 +183,40 @@ class IdempotencyKey(Base):
     body_hash: Mapped[str] = mapped_column(Text)
     task_id: Mapped[str] = mapped_column(Id)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class _Charge:
+    """Columns of what was used: by whom, by which key (``usage.NO_KEY``: none), of which model, on which day (UTC).
+
+    ``requests`` are tasks accepted that day; the rest is of attempts that ended that day, ``compute_us`` in microseconds,
+    whole ones, so that sums do not depend on their order.
+    """
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(Id)
+    key_id: Mapped[str] = mapped_column(Id)
+    model: Mapped[str] = mapped_column(Text)
+    day: Mapped[date] = mapped_column(Date)
+    requests: Mapped[int] = mapped_column(BigInteger)
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    compute_us: Mapped[int] = mapped_column(BigInteger)
+
+
+class UsageDelta(_Charge, Base):
+    """What a batch of the journal adds to the usage of a day, written in its transaction (ADR 0013).
+
+    Rows are only ever added here, so that gateways wait for nobody; the roll-up takes them away into the days.
+    """
+
+    __tablename__ = "usage_deltas"
+    __table_args__ = (Index("ix_usage_deltas_user_id", "user_id"),)
+
+
+class UsageArchive(_Charge, Base):
+    """What was charged for tasks whose rows no longer say so: deleted, or run again. Only for reconciliation."""
+
+    __tablename__ = "usage_archive"
 
 
 class LaneClock(Base):

@@ -50,6 +50,13 @@ class Budget(Protocol):
         """Give back all that was reserved for a task that will not run."""
 
 
+class Allowance(Protocol):
+    """What a user may have in a month."""
+
+    async def admit(self, actor: Identity, tasks: int = 1) -> None:
+        """Count ``tasks`` more. Raises ``QuotaExceeded``."""
+
+
 class Dispatching(Protocol):
     """Brings tasks to nodes."""
 

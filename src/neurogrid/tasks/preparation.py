@@ -19,7 +19,7 @@ from neurogrid.queue.ops import Idempotency, Insert
 from neurogrid.tasks.deadlines import DeadlineInfeasible, Deadlines
 from neurogrid.tasks.load import OwnerLoad
 from neurogrid.tasks.policy import GENERATION, WEIGHTS, cost_of, is_deterministic, priority_of
-from neurogrid.tasks.ports import Budget, Dispatching, Model, Models
+from neurogrid.tasks.ports import Allowance, Budget, Dispatching, Model, Models
 from neurogrid.tasks.schemas import TaskSubmit
 from neurogrid.tasks.store import TaskStore
 
@@ -66,6 +66,7 @@ class Preparation:
         dispatching: Dispatching,
         deadlines: Deadlines,
         budget: Budget,
+        allowance: Allowance,
         settings: TaskSettings,
     ) -> None:
         """Validate against ``models``; hold slots of ``dispatching``, and tokens of ``budget``."""
@@ -74,13 +75,14 @@ class Preparation:
         self._dispatching = dispatching
         self._deadlines = deadlines
         self._budget = budget
+        self._allowance = allowance
         self._settings = settings
         self._load = OwnerLoad(store, settings.max_queued)
 
     async def row(self, actor: Identity, wanted: Wanted) -> Insert:
         """Check a task and hold a slot for it.
 
-        Raises ``UnknownModel``, ``Invalid``, ``TooManyTasks``, ``LimitExceeded``, ``Unavailable``.
+        Raises ``UnknownModel``, ``Invalid``, ``TooManyTasks``, ``QuotaExceeded``, ``LimitExceeded``, ``Unavailable``.
         """
         return await self._row(actor, wanted, _LookUps(self._models, self._dispatching))
 
@@ -129,6 +131,7 @@ class Preparation:
         if body.deadline is not None:
             await self._require_feasible(actor, body, body.deadline, model, lane)
         await self._load.admit(actor.user_id)
+        await self._allowance.admit(actor)
         input_ = orjson.dumps(body.input).decode()
         estimate = cost_of(model.spec.kind, len(input_), body.parameters)
         if model.spec.kind == GENERATION:
@@ -159,6 +162,7 @@ class Preparation:
         return Insert(
             id=wanted.task,
             owner=actor.user_id,
+            key_id=actor.key_id,
             lane=lane,
             model=spec.name,
             model_version=spec.version,

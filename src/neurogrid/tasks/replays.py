@@ -18,7 +18,7 @@ from neurogrid.queue.journal import Journal
 from neurogrid.queue.ops import Replay
 from neurogrid.tasks import views
 from neurogrid.tasks.load import OwnerLoad
-from neurogrid.tasks.ports import Dispatching
+from neurogrid.tasks.ports import Allowance, Dispatching
 from neurogrid.tasks.store import TaskStore
 
 MAX_REPLAYS: Final = 1000
@@ -77,8 +77,10 @@ class Replays:
         states: StateEvents,
         dispatching: Dispatching,
         load: OwnerLoad,
+        allowance: Allowance,
     ) -> None:
         """Write through ``journal``, and let ``dispatching`` know what waits then."""
+        self._allowance = allowance
         self._journal = journal
         self._store = store
         self._states = states
@@ -88,11 +90,12 @@ class Replays:
     async def retry(self, actor: Identity, task: str) -> bytes:
         """Run a failed or cancelled task again and return it as JSON.
 
-        Raises ``NotFound``, ``Conflict``, ``TooManyTasks``, ``Unavailable``.
+        Raises ``NotFound``, ``Conflict``, ``TooManyTasks``, ``QuotaExceeded``, ``Unavailable``.
         """
         if not is_id(task) or await self._store.status(task, actor.user_id) is None:
             raise NotFound(_NO_TASK)
         await self._load.admit(actor.user_id)
+        await self._allowance.admit(actor, 0)
         if await self._replay(actor.user_id, task) is None:
             raise _refusal(await self._store.status(task, actor.user_id))
         row = await self._store.get(task, actor.user_id)
@@ -101,7 +104,7 @@ class Replays:
         return views.whole(row)
 
     async def many(self, actor: Identity, request: ReplayRequest) -> bytes:
-        """Run many tasks again, each by itself, and return JSON that says which. Raises ``TooManyTasks``."""
+        """Run many tasks again, each by itself, and return JSON that says which. Raises ``TooManyTasks``, ``QuotaExceeded``."""
         owner, more = actor.user_id, False
         if request.ids is None:
             tasks = await self._store.dead_letters(owner, request.model, MAX_REPLAYS + 1)
@@ -110,6 +113,7 @@ class Replays:
         else:
             tasks = list(dict.fromkeys(request.ids))
         await self._load.admit(owner, len(tasks))
+        await self._allowance.admit(actor, 0)
         return orjson.dumps({**await self._replay_all(owner, tasks), "more": more})
 
     async def _replay_all(self, owner: str, tasks: Sequence[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from neurogrid.core.ids import now
 from neurogrid.core.prepared import Prepared, Row
 from neurogrid.protocol.events import EventId
 from neurogrid.queue.answers import Duplicate
+from neurogrid.queue.charged import CHARGED, archived
 from neurogrid.queue.policy import FINAL
 from neurogrid.queue.tables import IdempotencyKey, Task, TaskEvent, TaskOutput
 
@@ -240,10 +241,12 @@ class TaskStore:
                 .where(Task.id == task, Task.owner_id == owner, Task.status.in_(_FINAL))
                 # They need it to tell how they end; that is a matter of seconds at most.
                 .where(~shared.where(sharer.status == "waiting").exists())
-                .returning(Task.id)
+                .returning(*CHARGED)
             )
-            if gone.first() is None:
+            row = gone.first()
+            if row is None:
                 return False
+            transaction.add_all(archived(row))
             await transaction.execute(delete(TaskEvent).where(TaskEvent.task_id == task))
             await transaction.execute(
                 delete(TaskOutput).where(

@@ -23,7 +23,7 @@ from neurogrid.tasks import views
 from neurogrid.tasks.cancellation import Cancellation
 from neurogrid.tasks.deadlines import Deadlines
 from neurogrid.tasks.idempotency import once, require_same
-from neurogrid.tasks.ports import Budget, Dispatching, Models
+from neurogrid.tasks.ports import Allowance, Budget, Dispatching, Models
 from neurogrid.tasks.preparation import Preparation, Wanted
 from neurogrid.tasks.schemas import TaskSubmit
 from neurogrid.tasks.store import TaskStore
@@ -56,6 +56,7 @@ class Submissions:
         waiters: Waiters,
         deadlines: Deadlines,
         budget: Budget,
+        allowance: Allowance,
         settings: TaskSettings,
     ) -> None:
         """Validate against ``models``, write through ``journal``, hand over to ``dispatching``."""
@@ -66,7 +67,7 @@ class Submissions:
         self._waiters = waiters
         self._settings = settings
         self._budget = budget
-        self._preparation = Preparation(store, models, dispatching, deadlines, budget, settings)
+        self._preparation = Preparation(store, models, dispatching, deadlines, budget, allowance, settings)
         self._turns = Turns()
         self._cancellation = Cancellation(journal, store, states, dispatching)
         self.max_wait = settings.max_wait
@@ -78,7 +79,7 @@ class Submissions:
 
         With an idempotency ``key`` that was used before, the task of then is returned as it is now, whatever
         would be wrong with it by now.
-        Raises ``UnknownModel``, ``Invalid``, ``TooManyTasks``, ``IdempotencyConflict``, ``Unavailable``,
+        Raises ``UnknownModel``, ``Invalid``, ``TooManyTasks``, ``QuotaExceeded``, ``IdempotencyConflict``, ``Unavailable``,
         ``OutcomeUnknown``.
         """
         wanted = Wanted(body, task or new_id(), once(key, body))
