@@ -15,8 +15,8 @@ MOST_RUNNING: Final = 100_000
 Rates = Annotated[str, StringConstraints(pattern=rf"^({RATE}(;\s*{RATE})*)?$")]
 """Nothing: without limit."""
 OneRate = Annotated[str, StringConstraints(pattern=rf"^({RATE})?$")]
-Amount = Annotated[int, Field(ge=-1, le=10**15)]
-"""-1: without limit."""
+Amount = Annotated[int, Field(ge=0, le=10**15)]
+"""0: without limit."""
 
 
 class Algorithm(StrEnum):
@@ -31,12 +31,9 @@ REQUESTS: Final = "Requests of a user."
 TASKS: Final = "Tasks that a user submits; each row of a bulk is one."
 RUNNING: Final = "Tasks of a user that run at once; more wait. 0: no limit."
 TOKENS: Final = "Tokens of text generation, prompt and answer together."
-
-MONTHLY_TASKS: Final = "Tasks that a user submits in a month (UTC); -1: as many as they like."
-MONTHLY_TOKENS: Final = (
-    "Tokens, of prompts and answers, that a user uses in a month; -1: as many as they like."
-)
-MONTHLY_COMPUTE: Final = "Seconds that nodes compute for a user in a month; -1: as long as they like."
+MONTHLY_TASKS: Final = "Tasks that a user submits in a month (UTC); 0: no limit."
+MONTHLY_TOKENS: Final = "Tokens, of prompts and answers, that a user uses in a month; 0: no limit."
+MONTHLY_COMPUTE: Final = "Seconds that nodes compute for a user in a month; 0: no limit."
 
 
 class TierLimits(Section):
@@ -46,9 +43,9 @@ class TierLimits(Section):
     tasks: Rates = Field("", description=TASKS)
     tokens: Rates = Field("", description=TOKENS)
     running: int = Field(0, ge=0, le=MOST_RUNNING, description=RUNNING)
-    monthly_tasks: Amount = Field(-1, description=MONTHLY_TASKS)
-    monthly_tokens: Amount = Field(-1, description=MONTHLY_TOKENS)
-    monthly_compute_seconds: Amount = Field(-1, description=MONTHLY_COMPUTE)
+    monthly_tasks: Amount = Field(0, description=MONTHLY_TASKS)
+    monthly_tokens: Amount = Field(0, description=MONTHLY_TOKENS)
+    monthly_compute_seconds: Amount = Field(0, description=MONTHLY_COMPUTE)
 
 
 class FreeLimits(TierLimits):

@@ -204,7 +204,7 @@ class _Charge:
 
 
 class UsageDelta(_Charge, Base):
-    """What a batch of the journal adds to the usage of a day, written in its transaction (ADR 0013).
+    """What a batch of the journal adds to the usage of a day, written in its transaction (ADR 0015).
 
     Rows are only ever added here, so that gateways wait for nobody; the roll-up takes them away into the days.
     """

@@ -1,4 +1,4 @@
-"""What is charged when a task is accepted and when an attempt at it ends, as the journal writes it (ADR 0013).
+"""What is charged when a task is accepted and when an attempt at it ends, as the journal writes it (ADR 0015).
 
 A task is one request on the day it was created. Tokens and compute belong to the day on which the attempt ended, and to
 the task that ran: whoever shared its execution (``leader_id``) shows its figures and is charged nothing.

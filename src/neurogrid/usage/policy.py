@@ -12,7 +12,7 @@ from neurogrid.auth.policy import Tier
 from neurogrid.core.settings_limits import LimitSettings, TierLimits
 
 NONE: Final = -1
-"""Stands for no quota, in settings and rows."""
+"""Stands for no quota in what an administrator sets."""
 THRESHOLDS: Final = (80, 100)
 """Per cent of a quota at which its user is told."""
 MICRO: Final = 1_000_000
@@ -117,9 +117,8 @@ def quota_of(settings: LimitSettings, tier: Tier, own: Override | None) -> Quota
     usual = Quota()
     if tier is not Tier.UNLIMITED:
         limits: TierLimits = getattr(settings, tier.value)
-        usual = Override(limits.monthly_tasks, limits.monthly_tokens, limits.monthly_compute_seconds).over(
-            usual
-        )
+        figures = (limits.monthly_tasks, limits.monthly_tokens, limits.monthly_compute_seconds)
+        usual = Quota(*(figure or None for figure in figures))
     return own.over(usual) if own is not None else usual
 
 

@@ -115,6 +115,7 @@ def test_users_are_kept_from_operation() -> None:
         "account:write",
         "keys:read",
         "keys:write",
+        "usage:read",
     }
     assert {permission.value for permission in operators - users} == {
         "nodes:read",

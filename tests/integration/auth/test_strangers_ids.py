@@ -29,6 +29,7 @@ OPERATED = ("/v1/nodes/{", "/v1/nodes/tokens/{", "/v1/admin/users/{")
 PUBLIC = {"/v1/models/{name}": "a name out of the catalogue, which is the same for everybody"}
 BODIES = {
     ("PATCH", "/v1/admin/users/{id}"): {"tier": "unlimited"},
+    ("PUT", "/v1/admin/users/{id}/quota"): {"tasks": -1},
     ("PATCH", "/v1/keys/{id}"): {"limits": {"tasks_per_hour": 1}},
     ("PATCH", "/v1/auth/passkeys/{id}"): {"name": "eve's"},
 }

@@ -48,10 +48,10 @@ def test_months(day: date, first: date, next_: date) -> None:
 
 
 def test_whose_quota_holds() -> None:
-    """An override stands in place of the tier's figure, -1 is none, and without limits nobody has any."""
-    settings = LimitSettings(free=FreeLimits(monthly_tasks=5, monthly_tokens=-1, monthly_compute_seconds=0))
-    assert quota_of(settings, Tier.FREE, None) == Quota(5, None, 0)
-    assert quota_of(settings, Tier.FREE, Override(-1, 7)) == Quota(None, 7, 0)
+    """Of a tier 0 is no quota; an override stands in its place, of which -1 is none; without limits nobody has any."""
+    settings = LimitSettings(free=FreeLimits(monthly_tasks=5, monthly_tokens=0, monthly_compute_seconds=9))
+    assert quota_of(settings, Tier.FREE, None) == Quota(5, None, 9)
+    assert quota_of(settings, Tier.FREE, Override(-1, 7)) == Quota(None, 7, 9)
     assert quota_of(settings, Tier.UNLIMITED, None) == Quota()
     assert quota_of(settings, Tier.UNLIMITED, Override(1)) == Quota(1)
     assert quota_of(LimitSettings(enabled=False), Tier.FREE, Override(1)) == Quota()
