@@ -11,12 +11,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import fan_out, first_token, journal, report, requests, start
+from benchmarks import fan_out, first_token, journal, redis_away, report, requests, start
 from benchmarks.figures import Figure
 from benchmarks.options import Options
 
 GROUPS: dict[str, Callable[[Options], Iterator[Figure]]] = {
-    group.GROUP: group.measure for group in (requests, journal, first_token, fan_out, start)
+    group.GROUP: group.measure for group in (requests, journal, first_token, fan_out, start, redis_away)
 }
 ROUNDS, QUICK_ROUNDS = 5, 2
 STDOUT = Path("-")

@@ -114,7 +114,7 @@ class LimitSettings(Section):
         description="How to get a higher tier, told with a 429.",
     )
     redis_timeout: Seconds = Field(
-        0.2, description="Redis is taken for away after this; each gateway then limits by itself."
+        0.15, description="Redis is taken for away after this; each gateway then limits by itself."
     )
     redis_retry: Seconds = Field(2.0, description="How often a Redis that is away is asked again.")
 
