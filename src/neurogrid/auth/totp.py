@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import io
 from datetime import datetime
 from typing import Final
 
@@ -28,10 +29,13 @@ def uri(secret: str, email: str) -> str:
 
 
 def picture(text: str) -> str:
-    """Return the QR code of ``text`` as SVG, dark on light whatever the page's colours."""
+    """Return the QR code of ``text`` as an SVG image, dark on light whatever the page's colours."""
     import segno  # noqa: PLC0415
 
-    return segno.make(text, error="m", micro=False).svg_inline(scale=4, light="#fff", dark="#000")
+    image = io.BytesIO()
+    code = segno.make(text, error="m", micro=False)
+    code.save(image, kind="svg", scale=4, light="#fff", dark="#000", xmldecl=False, nl=False)
+    return image.getvalue().decode()
 
 
 def is_code(text: str) -> bool:

@@ -47,7 +47,7 @@ async def test_two_steps(door: Door, time: Time) -> None:
     made = (await door.post("2fa/totp", here)).json()
     assert made["uri"].startswith("otpauth://totp/NeuroGrid:")
     assert made["secret"] in made["uri"]
-    assert made["qr_svg"].startswith("<svg")
+    assert made["qr_svg"].startswith("<svg xmlns="), "an image on its own, without a page around it"
     assert (await ada.sign_in()).status_code == 200, "what is not confirmed keeps nobody out"
     phone = await with_phone(time, door, here)
     assert len(phone.codes) == 10
