@@ -27,9 +27,10 @@ from neurogrid.auth.service import address_of
 from neurogrid.auth.sessions import Sessions
 from neurogrid.auth.signin import Account, WrongCredentials, subject_of
 from neurogrid.auth.tables import User
+from neurogrid.auth.trail import Trail
 from neurogrid.auth.visitors import Visitor
 from neurogrid.core.db import Database
-from neurogrid.core.errors import Forbidden, Unavailable
+from neurogrid.core.errors import Forbidden, NotFound, Unavailable
 from neurogrid.core.ids import new_id, now
 from neurogrid.core.prepared import Row
 from neurogrid.core.settings_auth import AuthSettings, Registration
@@ -210,6 +211,20 @@ class Accounts:
             await self._audit.note(
                 transaction, "password.changed", identity, identity.user_id, visitor.address
             )
+        self._sessions.forget()
+
+    async def set_password(self, trail: Trail, user_id: str, new: str) -> None:
+        """Give a user another password, on an operator's word, and end every session. Raises ``NotFound`` or ``Invalid``."""
+        row = await self._database.first(select(User.email, User.role).where(User.id == user_id))
+        if row is None:
+            msg = "There is no user with this id."
+            raise NotFound(msg)
+        passwords.check(new, row["email"])
+        hashed = await self._passwords.hash(new)
+        async with self._database.transaction() as transaction:
+            account = Account(user_id, row["email"], Role(row["role"]))
+            await self._set_password(transaction, account, hashed)
+            await trail.of("password.set", user_id)(transaction)
         self._sessions.forget()
 
     async def _set_password(self, transaction: AsyncSession, account: Account, hashed: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +9,9 @@ import typer
 
 from neurogrid.auth.policy import Role, Tier
 from neurogrid.cli import screen
-from neurogrid.cli.failures import Failure
+from neurogrid.cli import users as existing
 from neurogrid.cli.options import DataDir
+from neurogrid.cli.passwords import new_password
 from neurogrid.cli.service import keyed, with_database
 
 if TYPE_CHECKING:
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from neurogrid.core.settings import Settings
 
 users = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="markdown", help="Create accounts, and invite others to."
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Create, list and change accounts, and invite others to.",
 )
 
 
 @users.callback()
 def _users() -> None:
-    """Create accounts, and invite others to."""
+    """Create, list and change accounts, and invite others to."""
 
 
 @users.command(name="create")
@@ -44,7 +46,7 @@ def create_user(
 
         echo "$PASSWORD" | neurogrid user create ada@example.org --role admin --password-stdin
     """
-    password = _password() if password_stdin else None
+    password = new_password(stdin=True) if password_stdin else None
 
     async def create(database: Database, _: object) -> str:
         from neurogrid.auth.service import AuthService
@@ -108,8 +110,4 @@ def reset_factor(
     with_database(data_dir, reset)
 
 
-def _password() -> str:
-    password = sys.stdin.readline().rstrip("\r\n")
-    if not password:
-        raise Failure("there is no password on standard input")
-    return password
+existing.register(users)

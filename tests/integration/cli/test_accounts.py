@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url, select
 from typer.testing import CliRunner
 
 from neurogrid.auth import tokens
-from neurogrid.auth.tables import Invitation
+from neurogrid.auth.tables import AuditEntry, Invitation, User
 from neurogrid.cli.main import app
 from neurogrid.core.db import Database
 from neurogrid.core.ids import now
@@ -80,3 +82,46 @@ def test_several_workers_on_sqlite(sqlite_url: str) -> None:
     code, printed = run("serve", "--workers", "2", NEUROGRID_DATABASE_URL=sqlite_url, **environment)
     assert code != 0
     assert "PostgreSQL" in printed
+
+
+def test_accounts_are_looked_after_on_the_server(sqlite_url: str, tmp_path: Path) -> None:
+    """What an operator does to an account without the API holds, shows in the answer, and is in the audit log."""
+    environment = {"NEUROGRID_DATABASE_URL": sqlite_url, "NEUROGRID_DATA_DIR": str(tmp_path)}
+
+    def user(*arguments: str, input: str = "") -> tuple[int, Any]:
+        done = CliRunner().invoke(app, ["user", *arguments, "--json"], env=environment, input=input)
+        return done.exit_code, json.loads(done.output) if done.exit_code == 0 else done.output
+
+    for email in ("root@example.org", "ada@example.org"):
+        assert run("user", "create", email, "--role", "admin", **environment)[0] == 0
+    assert [each["email"] for each in user("list")[1]] == ["ada@example.org", "root@example.org"]
+    assert user("list", "--tier", "pro")[1] == []
+    assert user("role", "ada@example.org", "user")[1]["role"] == "user"
+    assert user("tier", "Ada@Example.org", "pro")[1]["tier"] == "pro"
+    assert user("disable", "ada@example.org")[1]["locked_at"] is not None
+    assert user("enable", "ada@example.org")[1]["locked_at"] is None
+    assert user("show", "ada@example.org")[1]["email_verified"]
+    assert user("verify", "ada@example.org")[0] == 0, "once more changes nothing"
+    assert user("password", "ada@example.org", "--password-stdin", input=f"{KEY}\n")[0] == 0
+    for wrong, said in (
+        (("disable", "root@example.org"), "last administrator"),
+        (("role", "root@example.org", "user"), "last administrator"),
+        (("show", "nobody@example.org"), "no account"),
+        (("password", "ada@example.org"), "no terminal"),
+        (("password", "ada@example.org", "--password-stdin"), "no password"),
+    ):
+        assert said in user(*wrong)[1], wrong
+
+    async def read() -> tuple[list[str], Any]:
+        database = Database(sqlite_url)
+        noted = await database.all(select(AuditEntry.action, AuditEntry.actor).order_by(AuditEntry.seq))
+        row = await database.first(select(User.password_hash).where(User.email == "ada@example.org"))
+        await database.close()
+        assert {each["actor"] for each in noted} == {"server"}
+        return [each["action"] for each in noted], row
+
+    actions, row = asyncio.run(read())
+    assert actions[2:] == [
+        "user.role_changed", "user.tier_changed", "user.locked", "user.unlocked", "password.set",
+    ]  # fmt: skip
+    assert row["password_hash"].startswith("$argon2")
