@@ -114,10 +114,10 @@ def test_accounts_are_looked_after_on_the_server(sqlite_url: str, tmp_path: Path
 
     async def read() -> tuple[list[str], Any]:
         database = Database(sqlite_url)
-        noted = await database.all(select(AuditEntry.action, AuditEntry.actor).order_by(AuditEntry.seq))
+        noted = await database.all(select(AuditEntry.action, AuditEntry.via).order_by(AuditEntry.seq))
         row = await database.first(select(User.password_hash).where(User.email == "ada@example.org"))
         await database.close()
-        assert {each["actor"] for each in noted} == {"server"}
+        assert {each["via"] for each in noted} == {"server"}
         return [each["action"] for each in noted], row
 
     actions, row = asyncio.run(read())
