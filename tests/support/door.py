@@ -17,7 +17,7 @@ from tests.support.until import until
 PASSWORD = "correct horse battery"
 OTHER = "staple battery horse"
 SECRET = "0123456789abcdef0123456789abcdef-tests"
-TOKEN = re.compile(r"\bng[vp]_[0-9A-Za-z]{38}")
+TOKEN = re.compile(r"\bng[lvp]_[0-9A-Za-z]{38}")
 
 
 @dataclass

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from neurogrid.app import create_app
 from neurogrid.auth.policy import Role, Tier
-from neurogrid.auth.tables import Passkey
+from neurogrid.auth.tables import OAuthIdentity, Passkey
 from neurogrid.core.ids import new_id, now
 from tests.support.door import PASSWORD, SECRET
 from tests.support.gateway import Account, RunningGateway, running, settings_for
@@ -22,11 +22,18 @@ OWNED = {
     "/v1/keys/{": "key",
     "/v1/auth/sessions/{": "session",
     "/v1/auth/passkeys/{": "passkey",
+    "/v1/auth/oauth/identities/{": "identity",
 }
 """Things of users: somebody else's is 404, whatever one's role, and looks like one that never was."""
 OPERATED = ("/v1/nodes/{", "/v1/nodes/tokens/{", "/v1/admin/users/{")
 """Things of the grid: whoever may not operate or administer is 403 before the id is looked at."""
-PUBLIC = {"/v1/models/{name}": "a name out of the catalogue, which is the same for everybody"}
+_NAME = "a name out of the settings, which is the same for everybody"
+PUBLIC = {
+    "/v1/models/{name}": "a name out of the catalogue, which is the same for everybody",
+    "/v1/auth/oauth/{provider}/start": _NAME,
+    "/v1/auth/oauth/{provider}/callback": _NAME,
+    "/v1/auth/oauth/{provider}/link": _NAME,
+}
 BODIES = {
     ("PATCH", "/v1/admin/users/{id}"): {"tier": "unlimited"},
     ("PUT", "/v1/admin/users/{id}/quota"): {"tasks": -1},
@@ -87,6 +94,18 @@ async def a_passkey(grid: RunningGateway, ada: Account) -> str:
     return id
 
 
+async def an_identity(grid: RunningGateway, ada: Account) -> str:
+    id = new_id()
+    async with grid.database.transaction() as transaction:
+        transaction.add(
+            OAuthIdentity(
+                id=id, user_id=ada.id, provider="google", issuer="https://accounts.google.com", subject="1",
+                email=ada.email, created_at=now(), last_used_at=None,
+            )
+        )  # fmt: skip
+    return id
+
+
 MAKE: dict[str, Callable[[Account], Awaitable[str]]] = {"task": a_task, "key": a_key, "session": a_session}
 
 
@@ -98,6 +117,7 @@ async def test_what_is_somebody_elses_is_not_there(database_url: str, role: Role
         ada, eve = await owner(grid), await owner(grid, role)
         ids = {kind: await make(ada) for kind, make in MAKE.items()}
         ids["passkey"] = await a_passkey(grid, ada)
+        ids["identity"] = await an_identity(grid, ada)
         signed_in = {"email": eve.email, "password": PASSWORD}
         token = (await eve.http.post("/v1/auth/token", json=signed_in)).json()["access_token"]
         eve.http.headers["Authorization"] = f"Bearer {token}"  # she may more with it than with a key
@@ -149,10 +169,12 @@ async def belongings(ada: Account) -> list[object]:
     tasks = (await ada.http.get("/v1/tasks")).json()["data"]
     keys = (await ada.http.get("/v1/keys")).json()["data"]
     passkeys = (await ada.http.get("/v1/auth/passkeys")).json()["data"]
+    identities = (await ada.http.get("/v1/auth/oauth/identities")).json()["data"]
     sessions = (await ada.http.get("/v1/auth/sessions")).json()["data"]
     return [
         [(each["id"], each["status"] in {"queued", "running"}) for each in tasks],
         [(each["id"], each["revoked_at"], each["successor"]) for each in keys],
         [each["id"] for each in sessions],
         passkeys,
+        identities,
     ]
