@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
@@ -151,7 +152,8 @@ async def link(body: LinkProof, request: Request, auth: Auth, visitor: From) -> 
         auth.cookies.check_origin(request)
     email = await auth.oauth.linking.email_of(body.ticket)
     if body.password is not None:
-        with await limits_of(request).attempt(request):
+        known = auth.sign_in.knows(visitor.device, email)
+        with nullcontext() if known else await limits_of(request).attempt(request):
             issued = await auth.oauth.linking.by_password(
                 body.ticket, body.password.get_secret_value(), visitor
             )

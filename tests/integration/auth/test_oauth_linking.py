@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from neurogrid.auth.audit import Audit
 from neurogrid.auth.invitations import Invitations
 from neurogrid.auth.policy import Role, Tier
-from neurogrid.auth.tables import AuditEntry, User
+from neurogrid.auth.tables import AuditEntry, AuthSession, User
 from neurogrid.core.ids import now
 from tests.support.door import PASSWORD, SECRET, Door, Person
 from tests.support.gateway import Start, running
@@ -111,6 +111,26 @@ async def test_by_being_signed_in(door: Door, provider: Rogue) -> None:
         answer = await door.post("oauth/identities", bearer, ticket=given)
         assert answer.status_code == status, answer.text
     assert (await came(door, provider)).status_code == 200
+
+
+@on_sqlite
+async def test_linking_takes_the_owner(door: Door, provider: Rogue) -> None:
+    """An API key links and unlinks nothing, nor does a session whose owner was last seen a while ago."""
+    ada = await verified(door)
+    ticket = (await came(door, provider)).json()["ticket"]
+    token = (await ada.tokens())["access_token"]
+    answer = await door.post("oauth/identities", token, ticket=ticket)
+    id = answer.json()["id"]
+    key = await door.grid.auth.create_key(ADA, "k")
+    async with door.grid.database.transaction() as transaction:
+        await transaction.execute(update(AuthSession).values(authenticated_at=now() - timedelta(hours=1)))
+    for bearer, code in ((key, "session_required"), (token, "step_up_required")):
+        headers = {"Authorization": f"Bearer {bearer}"}
+        for method, path in (("POST", "rogue/link"), ("POST", "identities"), ("DELETE", f"identities/{id}")):
+            body = {"ticket": ticket} if path == "identities" else None
+            answer = await door.http.request(method, f"/v1/auth/oauth/{path}", json=body, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (403, code), path
+            assert "set-cookie" not in answer.headers
 
 
 async def test_by_mail(door: Door, provider: Rogue) -> None:
