@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from neurogrid import notices
 from neurogrid.auth.deps import admit
 from neurogrid.auth.parts import make_auth
 from neurogrid.core.background import Background
@@ -28,6 +29,8 @@ from neurogrid.events.states import StateEvents
 from neurogrid.idempotency.service import Idempotency
 from neurogrid.limits.counting import Counting
 from neurogrid.limits.service import LimitService
+from neurogrid.limits.statistics import SHARED_EVERY
+from neurogrid.limits.statistics import TOPIC as LIMITED
 from neurogrid.limits.tokens import TOPIC as TOKENS_USED
 from neurogrid.limits.tokens import TokenBudget
 from neurogrid.nodes.joining import JoinTokens
@@ -40,6 +43,7 @@ from neurogrid.queue.policy import RetryPolicy
 from neurogrid.queue.sessions import Sessions
 from neurogrid.queue.upkeep import Upkeep
 from neurogrid.queue.views import QueueViews
+from neurogrid.streams.admin import Notices
 from neurogrid.streams.desertion import Desertion
 from neurogrid.streams.hub import Hub
 from neurogrid.tasks.bulk import BulkSubmissions
@@ -156,6 +160,14 @@ class Gateway:
             stats=self._statistics,
             resumes=self._off is not Protection.RESUME,
         )
+        notices.wire(
+            Notices(self._bus, self._background.spawn),
+            self._hub.admin,
+            gateway=self.id,
+            dispatcher=self._dispatcher,
+            limits=self.limits,
+            identity=self.identity,
+        )
         self._desertion = Desertion(
             self._bus,
             cancellation,
@@ -201,6 +213,7 @@ class Gateway:
         await self._bus.listen(CONTROL, dispatcher.listen_control)
         await self._bus.listen(CONTROL, self._orders.listen)
         await self._bus.listen(TOKENS_USED, self._tokens.listen)
+        await self._bus.listen(LIMITED, self.limits.shared.listen)
         if self._database.sqlite:
             await self._watch.sweep_embedded()
         await self._hub.start()
@@ -213,6 +226,7 @@ class Gateway:
             (grid.reconcile, self._watch.silence, "silence"),
             (grid.reconcile, self._orders.round, "node_orders"),
             (TOKEN_INTERVAL, self._orders.check_tokens, "node_tokens"),
+            (SHARED_EVERY, self._share_statistics, "limit_statistics"),
             (grid.sweep, self._watch.sweep, SWEEP),
             (grid.orphan_sweep, self._watch.sweep_orphans, "sweep_orphans"),
             (grid.orphan_sweep, self._watch.settle_followers, "settle_followers"),
@@ -280,6 +294,9 @@ class Gateway:
     async def _forget_keys(self) -> None:
         await self._idempotency.forget()
         await self._spent_keys.forget()
+
+    async def _share_statistics(self) -> None:
+        await self._bus.send(LIMITED, self.limits.shared.said())
 
     async def _statistics(self) -> dict[str, Any]:
         depth = await self._views.depth()

@@ -25,6 +25,7 @@ from neurogrid.auth.tables import AuditEntry, AuditHead
 from neurogrid.core.db import Database
 from neurogrid.core.ids import now
 from neurogrid.core.prepared import Row
+from neurogrid.protocol.events import isoformat
 
 HEAD: Final = 1
 START: Final = ""
@@ -109,6 +110,24 @@ class Audit:
         for condition in _conditions(wanted, before):
             statement = statement.where(condition)
         return await self._database.all(statement)
+
+    async def news(self, after: int | None) -> tuple[int, list[dict[str, Any]]]:
+        """Return the number of the newest entry, and up to ``PAGE`` entries after ``after``; none where that is ``None``."""
+        if after is None:
+            head = await self._database.first(select(AuditHead.seq).where(AuditHead.id == HEAD))
+            return (head["seq"] if head is not None else 0), []
+        rows = await self._database.all(
+            _ENTRY.where(AuditEntry.seq > after).order_by(AuditEntry.seq).limit(PAGE)
+        )
+        same = ("seq", "actor", "via", "action", "target", "address")
+        return (rows[-1]["seq"] if rows else after), [
+            {
+                **{name: row[name] for name in same},
+                "at": isoformat(row["at"]),
+                "details": orjson.loads(row["details"]),
+            }
+            for row in rows
+        ]
 
     async def verify(self, known: tuple[int, str] | None = None) -> Verdict:
         """Walk the whole chain; ``known`` is a number and the hash that it had at some earlier time.

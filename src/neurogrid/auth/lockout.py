@@ -8,6 +8,7 @@ judged, so that a thousand at once are no more than a thousand in a row. Account
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -105,6 +106,8 @@ class Lockout:
     def __init__(self, database: Database, keyring: Keyring, passwords: Rules = PASSWORDS) -> None:
         """Count in ``database``; ``keyring`` hides what was guessed at. Passwords are guessed by the rules ``passwords``."""
         self._passwords = passwords
+        self.on_delay: Callable[[str, float], None] | None = None
+        """Told where from the next guess has to wait, and for how many seconds."""
         self._database = database
         self._keyring = keyring
 
@@ -148,6 +151,8 @@ class Lockout:
         delay = rule.delay(counted)
         if delay:
             await transaction.execute(update(SignInFailure).where(*row).values(blocked_until=moment + delay))
+            if self.on_delay is not None:
+                self.on_delay(place, delay.total_seconds())
 
     async def succeeded(self, transaction: AsyncSession, guess: Guess) -> None:
         """Forget the failures from there; those from elsewhere stay, less this guess, which was none."""

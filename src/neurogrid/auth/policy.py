@@ -87,6 +87,16 @@ PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
 }
 
 
+ADMIN_NEWS: Final = {
+    "node.connected": Permission.NODES_READ,
+    "node.left": Permission.NODES_READ,
+    "limit.hit": Permission.MONITORING_READ,
+    "sign_in.delayed": Permission.MONITORING_READ,
+    "audit.entry": Permission.AUDIT_READ,
+}
+"""What the WebSocket channel `admin` tells, and the permission it takes. Who has one of them may follow the channel."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
     """How often a key may be used, within what the tier of its user allows; ``None``: no limit of its own."""

@@ -101,10 +101,15 @@ class NodeGate:
         finally:
             if connection is not None:
                 connection.leave()
+                self._tell("node.left", connection)
                 if connection.drained:
                     farewell = self._parting.farewell(connection)
                     self._dispatcher.background.spawn(farewell, "dispatch.farewell")
             await link.close(CLOSE_FAILED, "the gateway failed; try again")
+
+    def _tell(self, type: str, connection: NodeConnection) -> None:
+        if self._dispatcher.on_node is not None:
+            self._dispatcher.on_node(type, connection)
 
     async def _attach(self, link: Link, scope: Scope | None, *, embedded: bool) -> NodeConnection:
         hello = await _hello(link)
@@ -132,6 +137,7 @@ class NodeGate:
             await connection.hang_up(CLOSE_REPLACED, "the node attached anew")
             raise LinkClosed(CLOSE_REPLACED)
         dispatcher.connections[session.id] = connection
+        self._tell("node.connected", connection)
         log.info("node.attached", node=hello.name, session=session.id, gen=session.gen, slots=hello.slots)
         dispatcher.lanes.probe(connection.models)
         dispatcher.poke()

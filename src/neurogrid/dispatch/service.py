@@ -65,6 +65,8 @@ class Dispatcher:
             hand_back=self.hand_back,
             poke=self.poke,
         )
+        self.on_node: Callable[[str, NodeConnection], None] | None = None
+        """Told of a node that came (``node.connected``) or went (``node.left``)."""
         self.on_used: Used | None = None
         """Told how many tokens a generation used that is over."""
         self._bus = bus

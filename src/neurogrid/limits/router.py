@@ -25,5 +25,5 @@ async def rate_limit_statistics(
     limits: Limits,
     top: Annotated[int, Query(ge=1, le=100, description="Callers and paths to list.")] = 20,
 ) -> LimitStatistics:
-    """Say who was limited, where, and how often, as this gateway has seen it since it began."""
+    """Say who was limited, where, and how often, over all gateways that live, as each has seen it since it began."""
     return limits.overview(top)

@@ -36,9 +36,13 @@ class Refusals(BaseModel):
 
 
 class LimitStatistics(BaseModel):
-    """Who is limited, where, and how often: what one gateway has seen since it began."""
+    """Who is limited, where, and how often: what the living gateways have seen since each began.
 
-    gateway: str
+    Each tells the others every few seconds, of callers and paths the hundred most limited.
+    """
+
+    gateway: str = Field(description="The one that answers.")
+    seen_by: list[str] = Field(description="The gateways whose figures these are.")
     since: datetime
     engine: str = Field(description="What counts: `redis`, `memory`, or `memory (redis is away)`.")
     gateways: int = Field(description="That share the limits while Redis is away.")

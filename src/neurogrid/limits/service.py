@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 
@@ -15,12 +15,15 @@ from neurogrid.limits import keys
 from neurogrid.limits.counting import Counting
 from neurogrid.limits.errors import LimitExceeded, said
 from neurogrid.limits.headers import CARD, Card
+from neurogrid.limits.overview import overview
 from neurogrid.limits.policy import MAKING, Plan, Policy
 from neurogrid.limits.rows import ROWS_KEY, Rows, rows_of
-from neurogrid.limits.schemas import LimitedCaller, LimitedPath, LimitStatistics, Refusals
-from neurogrid.limits.statistics import Statistics
+from neurogrid.limits.schemas import LimitStatistics
+from neurogrid.limits.statistics import Shared, Statistics
 from neurogrid.limits.windows import REFUSED, Answer, Standing, State, Take, Window, left, stand
 
+Refused = Callable[[str, str, str, str], None]
+"""Told the tier, the caller, the window and the path of a refusal."""
 SECOND = 1000
 """ms."""
 
@@ -53,6 +56,8 @@ class LimitService:
         self._counting = counting
         self.policy = Policy(settings)
         self.statistics = Statistics()
+        self.shared = Shared(self.statistics, counting)
+        self.on_refused: Refused | None = None
 
     async def admit(self, request: HTTPConnection, identity: Identity, classes: tuple[str, ...]) -> None:
         """Count a request of ``identity`` to an endpoint of these classes. Raises ``LimitExceeded``."""
@@ -94,33 +99,8 @@ class LimitService:
         return Attempt(self._counting, list(zip(takes, answer.states, strict=True)))
 
     def overview(self, top: int) -> LimitStatistics:
-        """Return the statistics, with the ``top`` most limited callers and paths."""
-        statistics, counting = self.statistics, self._counting
-        paths = sorted(statistics.paths.items(), key=lambda each: -each[1].total())[:top]
-        callers = sorted(statistics.callers.items(), key=lambda each: -each[1].refused)[:top]
-        return LimitStatistics(
-            gateway=counting.gateway,
-            since=statistics.since,
-            engine=counting.engine,
-            gateways=counting.gateways,
-            outages=counting.outages,
-            algorithm=self._settings.algorithm,
-            allowed=dict(statistics.allowed),
-            refused=[
-                Refusals(tier=tier, window=window, refused=refused)
-                for (tier, window), refused in statistics.refused.most_common()
-            ],
-            paths=[
-                LimitedPath(path=path, refused=windows.total(), windows=dict(windows))
-                for path, windows in paths
-            ],
-            callers=[
-                LimitedCaller(
-                    caller=caller, refused=found.refused, windows=dict(found.by_window), last_at=found.last
-                )
-                for caller, found in callers
-            ],
-        )
+        """Return the statistics of all gateways, with the ``top`` most limited callers and paths."""
+        return overview(self.shared.all(), self._counting, self._settings.algorithm, top)
 
     # --- verdicts -----------------------------------------------------------------------------
 
@@ -143,6 +123,8 @@ class LimitService:
 
     def _exceeded(self, tier: str, path: str, take: Take, standing: Standing) -> LimitExceeded:
         self.statistics.note_refused(tier, take.owner, take.window.name, path)
+        if self.on_refused is not None:
+            self.on_refused(tier, take.owner, take.window.name, path)
         return LimitExceeded(take.window, _seconds(standing.wait), self._advice(tier, take.window))
 
     def _advice(self, tier: str, window: Window) -> str:

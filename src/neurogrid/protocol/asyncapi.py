@@ -48,7 +48,8 @@ _LIVE = """Live events for clients. JSON text frames, told apart by `type`; unkn
 
 The client authenticates by the header `Authorization: Bearer`, by `X-API-Key`, by the subprotocols `bearer, <key>`,
 or by `authenticate` as its first message, each with an API key or an access token; pages of the gateway by cookie. Then it follows channels: `task:<id>` (everything about one task), `tasks`
-(state changes of all one's tasks), `system` (announcements), `stats` (figures every few seconds).
+(state changes of all one's tasks), `system` (announcements), `stats` (figures every few seconds), and operators and administrators `admin`
+(nodes that come and go, limits hit, sign-ins delayed, audit entries).
 """
 _KEYS = {"nodeToken": "A node token, `ngn_…`.", "apiKey": "An API key, `ng_…`, or an access token."}
 _CHANNELS = {

@@ -134,7 +134,20 @@ class Statistics(msgspec.Struct, frozen=True):
     journal: dict[str, int]
 
 
-NEWS = (TaskEvent, Announcement, Statistics)
+class AdminNews(msgspec.Struct, frozen=True):
+    """What happened to the grid, to whoever may know of that kind of news; what is in ``data`` depends on ``type``.
+
+    ``node.connected`` and ``node.left``: ``node``, ``name``, ``gateway``. ``limit.hit``: ``caller``, ``tier``, ``window``,
+    ``path``, and ``sign_in.delayed``: ``place``, ``seconds``; the same is not said again for ten seconds.
+    ``audit.entry``: an entry of the audit log.
+    """
+
+    type: Literal["node.connected", "node.left", "limit.hit", "sign_in.delayed", "audit.entry"]
+    at: str
+    data: dict[str, Any]
+
+
+NEWS = (TaskEvent, Announcement, Statistics, AdminNews)
 """What an event can be."""
 Event = Annotated[
     msgspec.Raw,

@@ -18,6 +18,7 @@ from neurogrid.core.errors import NotFound
 from neurogrid.core.settings import LiveSettings
 from neurogrid.events.bus import Bus, Subscription
 from neurogrid.protocol.events import START, EventId
+from neurogrid.streams.admin import AUDIT_EVERY, AdminFeed
 from neurogrid.streams.connection import Connection
 from neurogrid.streams.feed import Feed
 from neurogrid.streams.frames import Render, channel_event
@@ -74,6 +75,7 @@ class Hub:
         self._feeds: dict[str, Feed] = {}
         self._owners: dict[str, OwnerFeed] = {}
         self._broadcast: dict[str, set[Outlet]] = {"system": set(), "stats": set()}
+        self.admin = AdminFeed(bus)
         self._tasks: set[asyncio.Task[None]] = set()
         self._system: Subscription | None = None
         self._empty = asyncio.Event()
@@ -97,11 +99,13 @@ class Hub:
     async def start(self) -> None:
         """Begin to serve."""
         self._system = await self._bus.listen("system", self._announce)
+        await self.admin.start()
         for interval, work in (
             (lambda: TICK, self._retry_waiting),
             (self._poll_interval, self._look_for_lost_states),
             (lambda: RECHECK_EVERY, self._recheck_identities),
             (lambda: self.live.stats_interval, self._publish_stats),
+            (lambda: AUDIT_EVERY, self.admin.look_at_audit),
         ):
             self._spawn(self._every(interval, work))
 
@@ -123,6 +127,7 @@ class Hub:
                     await self._empty.wait()
         if self._system is not None:
             await self._system.close()
+            await self.admin.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from datetime import datetime
 
 import msgspec
@@ -14,10 +13,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from neurogrid.auth.policy import Identity, Permission
 from neurogrid.auth.service import AuthService
 from neurogrid.core.db import is_away
-from neurogrid.core.errors import GridError, Unauthenticated
+from neurogrid.core.errors import Forbidden, GridError, Unauthenticated
 from neurogrid.core.http.addresses import client_address
 from neurogrid.core.http.websockets import STRANGER, allow
 from neurogrid.protocol.events import START, EventId
+from neurogrid.streams.admin import CHANNEL as ADMIN
+from neurogrid.streams.allowance import Allowance
 from neurogrid.streams.credentials import Expiry, handshake_token
 from neurogrid.streams.frames import message, websocket_event
 from neurogrid.streams.hub import Hub
@@ -34,7 +35,7 @@ from neurogrid.streams.outlet import (
 
 log = structlog.get_logger(__name__)
 
-CHANNELS = ("system", "stats", "tasks", "task:<id>")
+CHANNELS = ("system", "stats", "tasks", "task:<id>", "admin")
 LARGER = 8
 """How much longer than allowed a message may be and still be refused rather than the connection closed, in bytes for
 each character: a character has up to four of them."""
@@ -60,27 +61,6 @@ class Refusal(Exception):
         super().__init__(text)
         self.code = code
         self.text = text
-
-
-class Allowance:
-    """A token bucket: ``rate`` messages a second, ``burst`` at once."""
-
-    __slots__ = ("_burst", "_left", "_rate", "_since")
-
-    def __init__(self, rate: float, burst: int) -> None:
-        self._rate = rate
-        self._burst = self._left = float(burst)
-        self._since = time.monotonic()
-
-    def take(self) -> bool:
-        """Take one; ``False`` when there is none."""
-        now = time.monotonic()
-        self._left = min(self._burst, self._left + (now - self._since) * self._rate)
-        self._since = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 class Session:
@@ -235,6 +215,10 @@ class Session:
         allow(self._websocket, LARGER * self._hub.live.max_message)
         self._say("authenticated", user_id=identity.user_id, expires_at=identity.expires_at)
         self._expiry.set(identity.expires_at)
+        if not self._hub.admin.open_to(identity) and self._leave(
+            ADMIN
+        ):  # renewed by a credential that is good for less
+            self._say("unsubscribed", channel=ADMIN)
 
     def _warn(self, expires_at: datetime) -> None:
         self._say("expiring", expires_at=expires_at)
@@ -255,6 +239,12 @@ class Session:
             self._leave(channel)
             self._say("subscribed", channel=channel)
             self._hub.follow_broadcast(self._connection, channel)
+        elif channel == ADMIN:
+            if not self._hub.admin.open_to(identity):
+                raise Forbidden("This channel is for operators and administrators.")
+            self._leave(channel)
+            self._say("subscribed", channel=channel)
+            self._hub.admin.follow(self._connection)
         else:
             raise Refusal("unknown_channel", f"There is no such channel; there are {', '.join(CHANNELS)}.")
 

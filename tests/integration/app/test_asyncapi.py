@@ -64,11 +64,11 @@ async def test_live_events(start: Start) -> None:
             message = await talk.hear("event")
             if message["event"]["type"] == "task.completed":
                 ended.add(message["channel"])
-        for channel in ("system", "stats"):
+        for channel in ("system", "stats", "admin"):
             await talk.say(type="subscribe", channel=channel)
             await talk.hear("subscribed")
         await admin.http.post("/v1/admin/announcements", json={"message": "Hello.", "level": "warning"})
-        wanted = {"system", "stats"}
+        wanted = {"system", "stats", "admin"}
         while wanted:
             wanted.discard((await talk.hear("event"))["channel"])
         await talk.say(type="unsubscribe", channel="tasks")

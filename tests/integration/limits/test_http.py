@@ -213,6 +213,20 @@ async def test_behind_a_trusted_proxy_the_client_counts(start: Start) -> None:
     ]
 
 
+async def test_what_is_no_address_is_no_way_out(start: Start) -> None:
+    """LIM-2: whatever a header says that names no address, all who send such things are one; none is believed or fails."""
+    limits = GENEROUS.model_copy(update={"anonymous": "3/hour", "trusted_proxies": "127.0.0.0/8"})
+    gateway: RunningGateway = await start(limits=limits)
+    stranger = await gateway.client()
+    forged = ("x", "}{ng:limit:{u:ada}", "999.1.1.1", "1.2.3.4\tX-Tier: unlimited", "é" * 500, ",,,", "::1::")
+    answers = [
+        await stranger.get("/v1/tasks", headers={b"X-Forwarded-For": each.encode("latin-1")})
+        for each in forged
+    ]
+    assert [answer.status_code for answer in answers] == [401] * 3 + [429] * 4
+    assert {answer.headers["x-ratelimit-tier"] for answer in answers} == {"anonymous"}
+
+
 async def test_an_address_has_a_ceiling_for_all_who_are_signed_in(start: Start) -> None:
     """LIM-2: many accounts at one address do not make a limit of one address larger."""
     gateway: RunningGateway = await start(limits=GENEROUS.model_copy(update={"address": "6/hour"}))

