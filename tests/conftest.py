@@ -32,20 +32,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--servers-only", action="store_true", help="only tests that use PostgreSQL or Redis")
 
 
-@pytest.hookimpl(trylast=True)  # after they were shuffled
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests that use a server, if only those are wanted; begin with those that may take longest."""
-    items.sort(key=_patience, reverse=True)
+    """Keep the tests that use a server, if only those are wanted."""
     if config.getoption("--servers-only"):
         others = [item for item in items if not _uses_a_server(item)]
         items[:] = [item for item in items if _uses_a_server(item)]
         config.hook.pytest_deselected(items=others)
-
-
-def _patience(item: pytest.Item) -> float:
-    """Return the seconds a test asks for, if it needs more than others: begun last, it would keep a worker alone."""
-    marker = item.get_closest_marker("timeout")
-    return float(marker.args[0]) if marker is not None else 0.0
 
 
 def _uses_a_server(item: pytest.Item) -> bool:

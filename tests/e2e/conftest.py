@@ -14,6 +14,15 @@ from tests.e2e.grids import Cluster, Single
 from tests.support.processes import Grid
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep whole grids of processes to two of xdist's workers, who begin with them, and so the machine from more."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            breaking = item.path.stem.startswith(("test_drill", "test_failures"))
+            item.add_marker(pytest.mark.xdist_group("grids broken" if breaking else "grids"))
+
+
 @pytest.fixture
 def cluster(tmp_path: Path, postgres_url: str, own_redis: ValkeyServer) -> Iterator[Cluster]:
     """Room for gateways and nodes on a PostgreSQL database and a Valkey of this test's own."""

@@ -37,7 +37,7 @@ def whole(events: list[Event]) -> bool:
             PROMPT,
             {"max_tokens": 160},
             id="smollm2-135m",
-            marks=[pytest.mark.models, pytest.mark.xdist_group("models")],
+            marks=pytest.mark.models,
         ),
     ],
 )

@@ -22,7 +22,7 @@ URL = "127.0.0.1:8000"
 PATIENCE = 240.0
 BETWEEN = "--- next block ---"
 
-pytestmark = [pytest.mark.models, pytest.mark.xdist_group("models"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.models, pytest.mark.timeout(600)]
 
 
 def blocks(page: str, section: str, language: str) -> list[str]:

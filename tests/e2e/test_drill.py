@@ -17,7 +17,7 @@ from neurogrid.core.sabotage import Protection
 from tests.support.processes import Grid
 from tests.support.until import until_blocking
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("drills")]
+pytestmark = pytest.mark.timeout(900)
 DRILL = "drill --json --seed"
 MISFORTUNE = re.compile(r" +\d+\.\d s  ")
 

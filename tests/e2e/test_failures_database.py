@@ -14,7 +14,7 @@ from tests.e2e.grids import LONG
 from tests.support.processes import GridProcess, free_port
 from tests.support.until import until_blocking
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("failures")]
+pytestmark = pytest.mark.timeout(400)
 REFUSED = httpx.codes.SERVICE_UNAVAILABLE
 AWAY = 6.0
 """Seconds: two leases, and more than a submission may take."""

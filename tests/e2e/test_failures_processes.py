@@ -19,7 +19,7 @@ from tests.e2e.failures import CHUNKS, TEXT, Follower, Stage
 from tests.e2e.grids import LONG, text_of
 from tests.support.until import until_blocking
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("failures")]
+pytestmark = pytest.mark.timeout(400)
 RESTARTING = 1012
 VICTIMS = ("killed", "hung", "cut-off")
 

@@ -12,7 +12,7 @@ from tests.e2e.failures import ANSWER_WITHIN, CHUNKS, TEXT, Follower, Stage
 from tests.e2e.grids import text_of
 from tests.support.until import until_blocking
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("failures")]
+pytestmark = pytest.mark.timeout(400)
 
 
 def take_away(stage: Stage, how: str) -> None:

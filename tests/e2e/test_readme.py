@@ -23,7 +23,7 @@ SECTIONS = ("First task", "curl", "Python", "WebSocket")
 URL = "127.0.0.1:8000"
 SHELL = {"sh", "bash", "shell"}
 
-pytestmark = [pytest.mark.models, pytest.mark.xdist_group("models"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.models, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)

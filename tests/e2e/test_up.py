@@ -51,7 +51,6 @@ def all_over(user: User, gateway: GridProcess) -> Callable[[], bool]:
     "servers", [pytest.param((), id="sqlite"), pytest.param(("--servers",), id="servers")]
 )
 @pytest.mark.models
-@pytest.mark.xdist_group("models")
 def test_main_job(single: Single, servers: tuple[str, ...]) -> None:
     """A task submitted by the command line prints its output as it comes and ends with usage; so does SSE."""
     gateway = single.up(*servers)
@@ -83,7 +82,6 @@ def test_main_job(single: Single, servers: tuple[str, ...]) -> None:
 
 
 @pytest.mark.models
-@pytest.mark.xdist_group("models")
 def test_five_hundred_tasks_over_all_models(single: Single) -> None:
     """500 tasks over all models complete, each once, and no log line has the key."""
     gateway = single.up("--debug-models")
