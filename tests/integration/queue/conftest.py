@@ -1,4 +1,4 @@
-"""The queue's tables on both databases."""
+"""The queue's tables on both databases; whatever happened to tasks, what was charged adds up in the end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 
 from tests.support.truth import Truth, truth_of
+from tests.support.usage import adds_up
 
 
 @pytest_asyncio.fixture
@@ -14,6 +15,7 @@ async def truth(database_url: str) -> AsyncIterator[Truth]:
     """A database of this test's own; the test runs once on each kind."""
     async with truth_of(database_url) as opened:
         yield opened
+        await adds_up(opened.database)
 
 
 @pytest_asyncio.fixture
@@ -21,3 +23,4 @@ async def postgres(postgres_url: str) -> AsyncIterator[Truth]:
     """The same on PostgreSQL alone."""
     async with truth_of(postgres_url) as opened:
         yield opened
+        await adds_up(opened.database)

@@ -83,7 +83,8 @@ async def test_ends_go_by_key(postgres: Truth) -> None:
     rows = await connection_of(postgres).fetch(f"EXPLAIN {statements.FINISH}", *columns)
     plan = "\n".join(row[0] for row in rows)
     assert "Index Scan using pk_tasks on tasks" in plan
-    assert "ix_tasks" not in plan
+    # Who waits for the owner to have less running is not looked up by key.
+    assert "ix_tasks" not in plan.replace("ix_tasks_held on tasks w", "")
 
 
 async def test_a_held_lock_is_waited_for_a_second(postgres: Truth) -> None:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from tests.support.scripted import World, world_of
 from tests.support.truth import Truth, truth_of
 from tests.support.usage import adds_up
 
@@ -25,19 +24,3 @@ async def postgres(postgres_url: str) -> AsyncIterator[Truth]:
     async with truth_of(postgres_url) as opened:
         yield opened
         await adds_up(opened.database)
-
-
-@pytest_asyncio.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
-    """One gateway with scripted nodes."""
-    async with world_of(database_url) as opened:
-        yield opened
-        await adds_up(opened.truth.database)
-
-
-@pytest_asyncio.fixture
-async def two(postgres_url: str, redis_url: str) -> AsyncIterator[World]:
-    """Two gateways on PostgreSQL and Redis."""
-    async with world_of(postgres_url, redis_url, gateways=2) as opened:
-        yield opened
-        await adds_up(opened.truth.database)
