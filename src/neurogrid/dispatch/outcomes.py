@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 import orjson
 
 from neurogrid.protocol.messages import Error, Failure, Result, Usage
@@ -12,6 +13,8 @@ from neurogrid.queue.policy import Charge, Status
 
 MAX_SEQ: Final = 2**31 - 1
 MOST_TOKENS: Final = 10**9
+CLOCK_SLACK: Final = 1.0
+"""Seconds by which a node may think that an attempt took longer."""
 LONGEST_RUN: Final = 366 * 24 * 3600.0
 """Seconds."""
 
@@ -76,6 +79,12 @@ def refused_by_database(op: Finish) -> Finish:
 def error_json(failure: Failure) -> str:
     """Return a failure as the database keeps it."""
     return orjson.dumps({"code": failure.code, "message": failure.message}).decode()
+
+
+def at_most(usage: Usage, seconds: float) -> Usage:
+    """Return what a node says it used, with no more compute than the attempt lasted, give or take its clock."""
+    most = seconds + CLOCK_SLACK
+    return usage if usage.compute_seconds <= most else msgspec.structs.replace(usage, compute_seconds=most)
 
 
 def believable(usage: Usage) -> bool:

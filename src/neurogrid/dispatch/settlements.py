@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -11,6 +12,7 @@ from neurogrid.core.errors import Unavailable
 from neurogrid.core.ids import is_id, now
 from neurogrid.dispatch.connection import NodeConnection, Running
 from neurogrid.dispatch.outcomes import (
+    at_most,
     believable,
     completed,
     error_json,
@@ -139,6 +141,12 @@ class Settlements:
             )
             usage = running.usage if running is not None else Usage()
             message = msgspec.structs.replace(message, usage=usage)
+        if (
+            running is not None and running.cost is not None
+        ):  # it began here, so it is known for how long it ran
+            usage = at_most(message.usage, time.monotonic() - running.since)
+            if usage is not message.usage:
+                message = msgspec.structs.replace(message, usage=usage)
         return message
 
     def _correct(self, running: Running, usage: Usage) -> None:
