@@ -27,7 +27,7 @@ def test_nothing_is_lost(tmp_path: Path) -> None:
     with Grid(tmp_path) as grid:
         report = json.loads(grid.run(*DRILL.split(), "42", "--minutes", "0.75", timeout=600))
     assert report["findings"] == []
-    assert {report[name] for name in ("lost", "finished_twice", "stream_gaps", "stuck")} == {0}
+    assert {report[name] for name in ("lost", "finished_twice", "stream_gaps", "stuck", "mischarged")} == {0}
     assert report["finished"] == report["accepted"] > 300
     assert report["kills"] + report["pauses"] >= 8
     assert report["misfortunes"].get("drain_node") == report["orders"] == 1

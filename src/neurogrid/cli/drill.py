@@ -186,6 +186,7 @@ def _show(report: Report, *, kept: bool) -> None:
         "finished_twice",
         "stream_gaps",
         "stuck",
+        "mischarged",
         "kills",
         "pauses",
         "seed",

@@ -137,7 +137,13 @@ class Exercise:
         return Report(
             seed=self._order.seed,
             seconds=time.monotonic() - self._begun,
-            verdict=judge(load.submissions, tasks, await self._rows.events(), self._owners),
+            verdict=judge(
+                load.submissions,
+                tasks,
+                await self._rows.events(),
+                self._owners,
+                await self._rows.charges(),
+            ),
             submissions=load.submissions,
             owners=self._owners,
             existing=frozenset(row.number for row in tasks),

@@ -54,10 +54,11 @@ class Report:
         return {
             "accepted": self.verdict.accepted,
             "finished": self.verdict.finished,
-            **{kind.value: self.verdict.count(kind) for kind in Kind},
+            **{kind.value: self.verdict.count(kind) for kind in Kind if kind is not Kind.MISCHARGED},
             "kills": self.kills,
             "pauses": self.pauses,
             "seed": self.seed,
+            Kind.MISCHARGED.value: self.verdict.count(Kind.MISCHARGED),
             "seconds": round(self.seconds, 1),
             "cuts": self.cuts,
             "orders": self.orders,

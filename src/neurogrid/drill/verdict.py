@@ -21,11 +21,12 @@ class Kind(StrEnum):
     FINISHED_TWICE = "finished_twice"
     STREAM_GAPS = "stream_gaps"
     STUCK = "stuck"
+    MISCHARGED = "mischarged"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One broken promise about one task."""
+    """One broken promise about one task; of charges, about one user, key, model and day."""
 
     kind: Kind
     task: str
@@ -56,6 +57,15 @@ class EventRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ChargeRow:
+    """What was charged to a user, for a key, model and day, and what the tasks say."""
+
+    whose: str
+    charged: Sequence[int]
+    owed: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """All findings, with the figures of the report."""
 
@@ -75,6 +85,7 @@ def judge(
     tasks: Sequence[TaskRow],
     events: Iterable[EventRow],
     owners: Sequence[OwnerRecord] = (),
+    charges: Iterable[ChargeRow] = (),
 ) -> Verdict:
     """Return what is lost."""
     by_id = {row.id: row for row in tasks}
@@ -94,6 +105,7 @@ def judge(
         findings += _streams(submission, by_id)
     for owner in owners:
         findings += _owner(owner, {(event.task, event.id) for log in logs.values() for event in log})
+    findings += _charges(charges)
     accepted = [by_id.get(one.task) for one in submissions if one.task is not None]
     finished = sum(1 for row in accepted if row is not None and row.final)
     deserted = sum(
@@ -154,6 +166,13 @@ def _log(submission: Submission, row: TaskRow, log: Sequence[EventRow]) -> Itera
         yield Finding(
             Kind.FINISHED_TWICE, row.id, f"is {row.end}, but ended as {ends[-1].type} {ends[-1].id}"
         )
+
+
+def _charges(charges: Iterable[ChargeRow]) -> Iterator[Finding]:
+    for row in charges:
+        if row.charged != row.owed:
+            text = f"charged {list(row.charged)}, but the tasks say {list(row.owed)}"
+            yield Finding(Kind.MISCHARGED, row.whose, text)
 
 
 def _streams(submission: Submission, by_id: Mapping[str, TaskRow]) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from neurogrid.drill.records import OwnerRecord, StreamRecord, Submission
-from neurogrid.drill.verdict import EventRow, Kind, TaskRow, Verdict, judge
+from neurogrid.drill.verdict import ChargeRow, EventRow, Kind, TaskRow, Verdict, judge
 from neurogrid.drill.work import ECHO, FAIL, RECITE, SLEEP, End, Leave, Work
 from neurogrid.protocol.events import EventId
 
@@ -220,3 +220,17 @@ def test_who_leaves_is_owed_no_end() -> None:
     assert kinds(judged(submission)) == []
     stream.take(LOG[2].id, LOG[2].type, {})
     assert kinds(judged(submission)) == [Kind.STREAM_GAPS]
+
+
+def test_charges_must_be_what_the_tasks_say() -> None:
+    """Charged twice and not charged at all are findings; what adds up is none."""
+    rows = [
+        ChargeRow("right", (1, 2, 3, 4), (1, 2, 3, 4)),
+        ChargeRow("twice", (1, 4, 6, 8), (1, 2, 3, 4)),
+        ChargeRow("never", (0, 0, 0, 0), (1, 2, 3, 4)),
+    ]
+    verdict = judge([echo()], [TaskRow("t", 1, DONE)], LOG, charges=rows)
+    assert [(finding.kind, finding.task) for finding in verdict.findings] == [
+        (Kind.MISCHARGED, "twice"),
+        (Kind.MISCHARGED, "never"),
+    ]
