@@ -16,7 +16,7 @@ HEAD: Final = (
     "day", "key_id", "key_name", "model", "requests", "prompt_tokens", "completion_tokens", "total_tokens",
     "compute_seconds",
 )  # fmt: skip
-AT_ONCE: Final = 1000
+AT_ONCE = 1000
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
