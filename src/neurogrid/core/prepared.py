@@ -179,21 +179,21 @@ class SqliteReader:
                 for read, answer in zip(batch, answers, strict=True):
                     if read.answer.done():
                         continue
-                    if isinstance(answer, sqlite3.Error):
+                    if isinstance(answer, Exception):
                         read.answer.set_exception(answer)
                     else:
                         read.answer.set_result(answer)
         finally:
             self._running = None
 
-    def _read(self, batch: list[_Read]) -> list[list[Row] | sqlite3.Error]:
-        answers: list[list[Row] | sqlite3.Error] = []
+    def _read(self, batch: list[_Read]) -> list[list[Row] | Exception]:
+        answers: list[list[Row] | Exception] = []
         for read in batch:
-            compiled = read.statement.sqlite
             try:
+                compiled = read.statement.sqlite
                 cursor = self._connected().execute(compiled.sql, compiled.arguments(read.values))
                 answers.append([compiled.row(record) for record in cursor])
-            except sqlite3.Error as error:
+            except Exception as error:  # noqa: BLE001  its caller's, who would else wait for ever
                 answers.append(error)
         return answers
 
