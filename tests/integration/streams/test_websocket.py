@@ -166,7 +166,7 @@ MALFORMED: list[tuple[str | bytes, str]] = [
     ('{"type":"dance"}', "unknown_type"),
     ('{"type":"subscribe"}', "invalid"),
     ('{"type":"subscribe","channel":"gossip"}', "unknown_channel"),
-    ('{"type":"subscribe","channel":"admin"}', "unknown_channel"),
+    ('{"type":"subscribe","channel":"admin"}', "forbidden"),
     ('{"type":"subscribe","channel":"task:x","after":"1"}', "bad_cursor"),
     ('{"type":"subscribe","channel":"task:x","after":"1-99999999999999999999"}', "bad_cursor"),
     ('{"type":"authenticate"}', "invalid"),
