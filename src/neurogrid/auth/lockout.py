@@ -191,5 +191,5 @@ class Lockout:
 def _delayed(until: datetime | None, moment: datetime) -> GuessesDelayed:
     seconds = max(1, round((until - moment).total_seconds() + 0.5)) if until else 1
     wait = f"{seconds} seconds" if seconds < MINUTES_FROM else f"{-(-seconds // 60)} minutes"
-    msg = f"Too many failed attempts. Try again in {wait}, from another network, or reset the password."
+    msg = f"Too many failed attempts. Try again in {wait}, or reset the password."
     return GuessesDelayed(msg, headers={"Retry-After": str(seconds)})
