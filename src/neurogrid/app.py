@@ -19,6 +19,7 @@ from neurogrid.core import health
 from neurogrid.core.background import Background
 from neurogrid.core.http import docs, metrics, middleware, openapi, problems
 from neurogrid.core.http.proxies import TrustedProxies
+from neurogrid.core.http.templates import Templates
 from neurogrid.core.settings import Settings
 from neurogrid.dispatch import router as node_sockets
 from neurogrid.factors import passkeys
@@ -43,7 +44,7 @@ ROUTERS = tuple(
         admin_usage, health,
     )
 )  # fmt: skip
-TEMPLATES = metrics.Templates(ROUTERS)
+TEMPLATES = Templates(ROUTERS)
 
 Connect = Callable[[], Awaitable[Link]]
 Companion = Callable[[Connect], AbstractAsyncContextManager[None]]
@@ -81,7 +82,7 @@ def create_app(settings: Settings, companion: Companion | None = None) -> FastAP
     )
     for router in ROUTERS:
         app.include_router(router)
-    problems.install(app)
+    problems.install(app, TEMPLATES)
     openapi.install(app)
     documents.install(app)
     if settings.enable_api_docs:

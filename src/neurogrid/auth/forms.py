@@ -47,9 +47,12 @@ BODY: Final[dict[str, Any]] = {
             FORM: {
                 "schema": {
                     "type": "object",
-                    "required": ["grant_type"],
                     "properties": {
-                        "grant_type": {"type": "string", "enum": ["password", "refresh_token"]},
+                        "grant_type": {
+                            "type": "string",
+                            "enum": ["password", "refresh_token"],
+                            "default": "password",
+                        },
                         "username": {"type": "string", "description": "The e-mail address."},
                         "password": {"type": "string", "format": "password"},
                         "refresh_token": {"type": "string"},

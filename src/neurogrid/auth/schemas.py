@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StrictBool
 
 from neurogrid.auth.passwords import MINIMUM_LENGTH
 from neurogrid.auth.policy import Role, Tier
@@ -45,7 +45,7 @@ class PasswordSignIn(_Body):
     email: Email
     password: Password
     code: str | None = Field(None, max_length=40)
-    cookie: bool = False
+    cookie: StrictBool = False
 
 
 class RefreshRequest(_Body):

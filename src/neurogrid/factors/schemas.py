@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StrictBool, model_validator
 
 from neurogrid.auth.schemas import Password, Token
 from neurogrid.core.prepared import Row
@@ -115,7 +115,7 @@ class SecondStepBody(TicketBody):
 
     code: Code | None = None
     credential: AnsweredCredential | None = None
-    cookie: bool = Field(False, description="Keep the tokens in cookies, for pages of ours.")
+    cookie: StrictBool = Field(False, description="Keep the tokens in cookies, for pages of ours.")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -127,7 +127,7 @@ class PasskeySignIn(_Body):
     """What a passkey answered."""
 
     credential: AnsweredCredential
-    cookie: bool = Field(False, description="Keep the tokens in cookies, for pages of ours.")
+    cookie: StrictBool = Field(False, description="Keep the tokens in cookies, for pages of ours.")
 
 
 class Proofs(_Body):

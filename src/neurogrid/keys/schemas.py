@@ -12,7 +12,7 @@ from neurogrid.auth.keys import limits_of
 from neurogrid.auth.policy import KeyLimits, Permission
 from neurogrid.core import networks
 from neurogrid.core.http.moments import Moment
-from neurogrid.core.http.numbers import Number
+from neurogrid.core.http.numbers import IS_NUMBER
 from neurogrid.core.ids import now
 from neurogrid.core.prepared import Row
 
@@ -33,7 +33,9 @@ NetworkText = Annotated[str, Field(max_length=64), AfterValidator(_is_network)]
 class _Lifetime(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    expires_in_s: Number | None = Field(None, gt=0, le=MAX_LIFETIME, description="Seconds that it holds.")
+    expires_in_s: Annotated[float, Field(gt=0, le=MAX_LIFETIME), IS_NUMBER] | None = Field(
+        None, description="Seconds that it holds."
+    )
     expires_at: Moment | None = Field(None, description="The same as a moment.")
 
     @model_validator(mode="after")
@@ -106,10 +108,8 @@ class NewKey(_Lifetime):
 class Rotation(_Lifetime):
     """How an exchange goes. Without an end the new key lasts as long as the old one was made to."""
 
-    overlap_s: Number | None = Field(
+    overlap_s: Annotated[float, Field(ge=0, le=MAX_OVERLAP), IS_NUMBER] | None = Field(
         None,
-        ge=0,
-        le=MAX_OVERLAP,
         description="Seconds that the old key still holds (default: `NEUROGRID_AUTH__KEY_OVERLAP`, a day).",
     )
 

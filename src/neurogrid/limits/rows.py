@@ -15,8 +15,10 @@ ROWS_KEY = "neurogrid.rows"
 
 
 async def rows_of(request: HTTPConnection) -> int:
-    """Return how many rows a request has whose body was read already; at least 1."""
-    body: Any = await request.json() if isinstance(request, Request) else None
+    """Return how many rows a request has whose body was read already; at least 1, also without a body."""
+    body: Any = None
+    if isinstance(request, Request) and await request.body():
+        body = await request.json()
     rows = body.get(FIELD) if isinstance(body, dict) else None
     return max(1, len(rows)) if isinstance(rows, list) else 1
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from neurogrid.core.errors import GridError
 from neurogrid.core.http.moments import Moment
-from neurogrid.core.http.numbers import Number
+from neurogrid.core.http.numbers import IS_NUMBER
 from neurogrid.nodes.policy import NodeState
 
 MAX_DRAIN = 24 * 3600.0
@@ -78,8 +78,8 @@ class DrainOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    deadline_s: Number = Field(
-        30.0, ge=0, le=MAX_DRAIN, description="Seconds until it hands back what it has not finished."
+    deadline_s: Annotated[float, Field(ge=0, le=MAX_DRAIN), IS_NUMBER] = Field(
+        30.0, description="Seconds until it hands back what it has not finished."
     )
 
 
@@ -92,8 +92,8 @@ class NewToken(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field("node", min_length=1, max_length=200)
-    expires_in_s: Number | None = Field(
-        None, gt=0, le=MAX_LIFETIME, description="Seconds that it holds; without end by default."
+    expires_in_s: Annotated[float, Field(gt=0, le=MAX_LIFETIME), IS_NUMBER] | None = Field(
+        None, description="Seconds that it holds; without end by default."
     )
     expires_at: Moment | None = Field(None, description="The same as a moment.")
     node: str | None = Field(

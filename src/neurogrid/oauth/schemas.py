@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from neurogrid.auth.oauth.linking import WAYS
 from neurogrid.auth.schemas import Password, Token
@@ -60,7 +60,7 @@ class LinkProof(LinkTicket):
 
     password: Password | None = None
     token: Token | None = None
-    cookie: bool = Field(False, description="Keep the tokens in cookies, for pages of ours.")
+    cookie: StrictBool = Field(False, description="Keep the tokens in cookies, for pages of ours.")
 
     @model_validator(mode="after")
     def _one_proof(self) -> Self:

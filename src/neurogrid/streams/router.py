@@ -37,7 +37,7 @@ data: {"id":"1-3","type":"task.completed","task_id":"0190b0f0-…","at":"…","d
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The events, as they happen, until the final one.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
+        "content": {"text/event-stream": {"example": EXAMPLE}},
     },
     204: {"description": "The task is over and its final event is the one you name: do not reconnect."},
 }

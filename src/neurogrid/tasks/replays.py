@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from neurogrid.auth.policy import Identity
 from neurogrid.core.errors import Conflict, GridError, NotFound, Unavailable
@@ -35,7 +35,7 @@ class ReplayRequest(BaseModel):
     ids: Annotated[list[Given], Field(min_length=1, max_length=MAX_REPLAYS)] | None = Field(
         None, description=f"Up to {MAX_REPLAYS:,} failed or cancelled tasks."
     )
-    all: bool = Field(False, description=f"The oldest {MAX_REPLAYS:,} dead letters.")
+    all: StrictBool = Field(False, description=f"The oldest {MAX_REPLAYS:,} dead letters.")
     model: str | None = Field(None, max_length=200, description="With `all`: only those of this model.")
 
     @model_validator(mode="after")

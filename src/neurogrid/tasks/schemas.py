@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from neurogrid.core.http.moments import Moment
-from neurogrid.core.http.numbers import Integer, Number
+from neurogrid.core.http.numbers import IS_NUMBER
 
 MAX_PAIRS = 32
 MAX_LABELS = 8
@@ -64,16 +64,14 @@ class TaskSubmit(BaseModel):
     requires: Labels = Field(
         default_factory=dict, description="Labels a node must have to run this.", examples=[{"gpu": "true"}]
     )
-    timeout: Number | None = Field(
-        None, gt=0, le=MAX_TIMEOUT, description="Seconds an attempt may run before it fails."
+    timeout: Annotated[float, Field(gt=0, le=MAX_TIMEOUT), IS_NUMBER] | None = Field(
+        None, description="Seconds an attempt may run before it fails."
     )
     deadline: Moment | None = Field(
         None, description="When the task is of no use any more: not done by then, it fails and is stopped."
     )
-    max_attempts: Integer | None = Field(
+    max_attempts: Annotated[int, Field(ge=1, le=100), IS_NUMBER] | None = Field(
         None,
-        ge=1,
-        le=100,
         description="How often the task may be tried when it fails in a way that may pass.",
     )
     on_disconnect: Literal["cancel", "detach"] = Field(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, cast
 
 from fastapi import Depends, Query
@@ -10,6 +9,7 @@ from starlette.requests import Request
 
 from neurogrid.auth.deps import permitted
 from neurogrid.auth.policy import Identity, Permission
+from neurogrid.core.http.moments import Day
 from neurogrid.limits.policy import READS
 from neurogrid.usage.service import UsageService, Wanted
 
@@ -23,10 +23,10 @@ async def usage_service(request: Request) -> UsageService:
 
 async def days(
     first: Annotated[
-        date | None, Query(alias="from", description="First day (UTC); the first of the month if left out.")
+        Day | None, Query(alias="from", description="First day (UTC); the first of the month if left out.")
     ] = None,
     last: Annotated[
-        date | None, Query(alias="to", description="Last day, included; today if left out.")
+        Day | None, Query(alias="to", description="Last day, included; today if left out.")
     ] = None,
 ) -> Wanted:
     """Return the days asked for."""

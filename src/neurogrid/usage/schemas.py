@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from neurogrid.core.http.numbers import IS_NUMBER
 from neurogrid.queue.usage import NO_KEY
 from neurogrid.usage.policy import MICRO, NONE, Kind, Override, Quota, Used
 from neurogrid.usage.quotas import Standing
 
-Bound = Field(None, ge=NONE, le=10**15, description="null: what the tier has; -1: no quota.")
+Amount = Annotated[int, Field(ge=NONE, le=10**15), IS_NUMBER]
+OWN = Field(None, description="null: what the tier has; -1: no quota.")
 
 
 class Figures(BaseModel):
@@ -105,9 +107,9 @@ class QuotaChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tasks: int | None = Bound
-    tokens: int | None = Bound
-    compute_seconds: int | None = Bound
+    tasks: Amount | None = OWN
+    tokens: Amount | None = OWN
+    compute_seconds: Amount | None = OWN
 
     def override(self) -> Override | None:
         """Return what is set; ``None`` if nothing is."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import TypeAdapter, ValidationError
 
 from neurogrid.app import create_app
-from neurogrid.core.http.numbers import Integer, Number
+from neurogrid.core.http.numbers import IS_NUMBER
 from tests.support.gateway import settings_for
 
 
@@ -45,7 +45,9 @@ def test_the_numbers_are_found() -> None:
 
 def test_whole_numbers_may_have_a_point() -> None:
     """As in JSON Schema 3.0 is an integer, 3.5 is none, and 3 is a number."""
-    assert TypeAdapter(Integer).validate_python(3.0) == 3
-    assert TypeAdapter(Number).validate_python(3) == 3.0
+    integer: TypeAdapter[int] = TypeAdapter(Annotated[int, IS_NUMBER])
+    number: TypeAdapter[float] = TypeAdapter(Annotated[float, IS_NUMBER])
+    assert integer.validate_python(3.0) == 3
+    assert number.validate_python(3) == 3.0
     with pytest.raises(ValidationError):
-        TypeAdapter(Integer).validate_python(3.5)
+        integer.validate_python(3.5)

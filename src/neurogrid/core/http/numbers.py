@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any, Final
 
 from pydantic import BeforeValidator
 
@@ -14,6 +14,8 @@ def _is_number(value: Any) -> Any:
     return value
 
 
-Number = Annotated[float, BeforeValidator(_is_number)]
-Integer = Annotated[int, BeforeValidator(_is_number)]
-"""``3.0`` is one, as in JSON Schema."""
+IS_NUMBER: Final = BeforeValidator(_is_number)
+"""Goes behind the bounds of a number, which the document would lack otherwise: ``Annotated[int, Field(ge=0), IS_NUMBER]``.
+
+An integer may be written ``3.0``, as in JSON Schema.
+"""

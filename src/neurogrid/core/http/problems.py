@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -25,6 +26,7 @@ from starlette.websockets import WebSocket, WebSocketState
 
 from neurogrid.core.errors import FieldError, GridError, Invalid, OutcomeUnknown, TooLarge, Unavailable
 from neurogrid.core.http.fields import field_errors
+from neurogrid.core.http.templates import Templates
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:neurogrid:problem:"
@@ -70,10 +72,14 @@ class ProblemResponse(Response):
             self.headers.setdefault("WWW-Authenticate", "Bearer")
 
 
-def install(app: FastAPI) -> None:
-    """Register the handlers on ``app``. What no handler knows is answered by ``middleware.AccessLog``."""
+def install(app: FastAPI, templates: Templates | None = None) -> None:
+    """Register the handlers on ``app``. What no handler knows is answered by ``middleware.AccessLog``.
+
+    ``templates`` know all methods of a path; without them a 405 names those of the first route at the path alone.
+    """
+    answer = partial(_answer, templates)
     for kind in (GridError, RequestValidationError, HTTPException, ResponseValidationError, ClientDisconnect):
-        app.add_exception_handler(kind, _answer)
+        app.add_exception_handler(kind, answer)
 
 
 def internal_error() -> ProblemResponse:
@@ -97,9 +103,13 @@ def cut_off() -> ProblemResponse:
     return of_grid_error(OutcomeUnknown(msg, retry_after=1))
 
 
-async def _answer(connection: Any, error: Exception) -> Any:
+async def _answer(templates: Templates | None, connection: Any, error: Exception) -> Any:
     """Return the answer, or speak it over a WebSocket: refused before it is accepted, closed after."""
     response = _render(connection, error)
+    if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED and templates is not None:
+        methods = templates.methods(connection.scope["path"])
+        if methods:
+            response.headers["Allow"] = ", ".join(methods)
     if not isinstance(connection, WebSocket):
         return response
     if connection.application_state is WebSocketState.CONNECTING:

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 from neurogrid.app import ROUTERS, TEMPLATES
 from neurogrid.core.http import metrics
-from neurogrid.core.http.metrics import Templates
+from neurogrid.core.http.templates import Templates
 
 router = APIRouter(prefix="/v1/things")
 
