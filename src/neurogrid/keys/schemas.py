@@ -53,8 +53,8 @@ class _Lifetime(BaseModel):
         return self.expires_at
 
 
-PerMinute = Annotated[int, Field(ge=1, le=MOST_PER_MINUTE)]
-PerHour = Annotated[int, Field(ge=1, le=MOST_PER_HOUR)]
+PerMinute = Annotated[int, Field(ge=1, le=MOST_PER_MINUTE), IS_NUMBER]
+PerHour = Annotated[int, Field(ge=1, le=MOST_PER_HOUR), IS_NUMBER]
 
 
 class Limits(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -20,11 +20,21 @@ def numbers() -> Iterator[tuple[str, str, Any]]:
     for route in iter_route_contexts(app.routes):
         original = route.original_route
         field = original.body_field if isinstance(original, APIRoute) else None
-        for name, info in getattr(field and field.field_info.annotation, "model_fields", {}).items():
-            adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
-            kinds = str(adapter.json_schema())
-            if "'number'" in kinds or "'integer'" in kinds:
-                yield str(route.path), name, adapter
+        for name, adapter in numbers_of(field and field.field_info.annotation):
+            yield str(route.path), name, adapter
+
+
+def numbers_of(model: Any) -> Iterator[tuple[str, Any]]:
+    for name, info in getattr(model, "model_fields", {}).items():
+        within = [
+            each for each in (info.annotation, *get_args(info.annotation)) if hasattr(each, "model_fields")
+        ]
+        for each in within:
+            yield from numbers_of(each)
+        adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
+        kinds = str(adapter.json_schema())
+        if not within and ("'number'" in kinds or "'integer'" in kinds):
+            yield name, adapter
 
 
 @pytest.mark.parametrize(("path", "field", "adapter"), list(numbers()))
