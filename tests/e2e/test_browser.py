@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import httpx
 import pyotp
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, Route, sync_playwright
 
 from tests.e2e.grids import Single
 
@@ -112,6 +113,7 @@ def test_passkeys_and_codes(single: Single, page: Page) -> None:
     assert status == 201, app
     phone = pyotp.TOTP(app["secret"])
     assert call(page, "2fa/totp/confirm", {"code": phone.now()})[0] == 200
+    page.reload()
     token = authorize(page, passkey["recovery_codes"][0])
     status, said = call(page, "sessions", None, token)
     assert (status, [each["methods"] for each in said["data"] if each["current"]]) == (
@@ -120,9 +122,61 @@ def test_passkeys_and_codes(single: Single, page: Page) -> None:
     )
 
 
-def authorize(page: Page, code: str) -> str:
+def test_tasks_are_tried_out_on_the_page(single: Single, page: Page) -> None:
+    """On ``/docs`` one signs in, submits a task and looks at it; the page asks no other host for anything."""
+    gateway = single.up("--debug-models", "--models", "debug.echo")
+    with httpx.Client(base_url=gateway.url, trust_env=False) as http:
+        http.post("/v1/auth/register", json={"email": EMAIL, "password": PASSWORD}).raise_for_status()
+    foreign: list[str] = []
+
+    def only_ours(route: Route) -> None:
+        if route.request.url.startswith((gateway.url, "data:")):
+            route.continue_()
+        else:
+            foreign.append(route.request.url)
+            route.abort()
+
+    page.route("**/*", only_ours)
+    page.goto(f"{gateway.url}/docs")
+    authorize(page)
+    page.locator(".modal-ux .close-modal").click()
+
+    submit = operation(page, "submit_task")
+    submit.locator("textarea.body-param__text").fill('{"model": "debug.echo", "input": "from the page"}')
+    status, task = execute(submit)
+    assert (status, task["model"]) == ("202", "debug.echo")
+
+    look = operation(page, "get_task")
+    look.get_by_placeholder("id").fill(task["id"])
+    status, seen = execute(look)
+    assert (status, seen["id"]) == ("200", task["id"])
+    for _ in range(100):
+        if seen["finished_at"]:
+            break
+        _, seen = execute(look)
+    assert (seen["status"], seen["output"]) == ("completed", "from the page")
+    assert not foreign
+
+
+def operation(page: Page, name: str) -> Locator:
+    """Open an operation of the page."""
+    block = page.locator(f'.opblock[id*="-{name}_v1_tasks"]').first
+    block.locator(".opblock-summary-control").click()
+    return block
+
+
+def execute(block: Locator) -> tuple[str, Any]:
+    """Press *Execute*; return status and body of the answer that is shown."""
+    with block.page.expect_response(lambda answer: "/v1/tasks" in answer.url):
+        block.get_by_role("button", name="Execute").click()
+    live = block.locator(".live-responses-table")
+    shown = live.locator("tbody td.response-col_status").first
+    shown.wait_for()
+    return shown.inner_text().split()[0], json.loads(live.locator(".highlight-code code").first.inner_text())
+
+
+def authorize(page: Page, code: str = "") -> str:
     """Sign in by *Authorize*, as its dialog says, and return the token that requests are tried out with."""
-    page.reload()
     page.get_by_role("button", name="Authorize").first.click()
     page.locator("#oauth_username").fill(EMAIL)
     page.locator("#oauth_password").fill(PASSWORD)
