@@ -13,7 +13,6 @@ from neurogrid.auth.parts import make_auth
 from neurogrid.core.background import Background
 from neurogrid.core.db import Database
 from neurogrid.core.egress import Egress
-from neurogrid.core.health import HealthChecks
 from neurogrid.core.ids import new_id
 from neurogrid.core.sabotage import Protection, switched_off
 from neurogrid.core.settings import Environment, Settings
@@ -59,6 +58,7 @@ from neurogrid.tasks.store import TaskStore
 from neurogrid.tasks.submission import Submissions
 from neurogrid.tasks.waiters import Waiters
 from neurogrid.usage.parts import make_usage
+from neurogrid.vitals import Vitals
 
 log = structlog.get_logger(__name__)
 
@@ -152,12 +152,13 @@ class Gateway:
             OwnerLoad(store, settings.tasks.max_queued),
             self.usage.quotas,
         )
+        vitals = Vitals(self._views, self._journal, self._bus)
         self._hub = Hub(
             self._bus,
             TaskRecords(store),
             settings.live,
             recheck=self.auth.recheck,
-            stats=self._statistics,
+            stats=lambda: vitals.figures(self._hub),
             resumes=self._off is not Protection.RESUME,
         )
         notices.wire(
@@ -175,9 +176,7 @@ class Gateway:
             settings.live.disconnect_grace,
         )
         self._hub.on_left = self._desertion.left
-        self._health = HealthChecks(
-            {"database": self._check_database}, {"redis": self._check_redis} if self._bus.shared else {}
-        )
+        self._health = vitals.checks()
 
     def state(self) -> dict[str, Any]:
         """Return what dependencies find in ``request.state``."""
@@ -297,24 +296,3 @@ class Gateway:
 
     async def _share_statistics(self) -> None:
         await self._bus.send(LIMITED, self.limits.shared.said())
-
-    async def _statistics(self) -> dict[str, Any]:
-        depth = await self._views.depth()
-        load = await self._views.load_by_node()
-        live = self._hub.statistics
-        return {
-            "tasks": depth,
-            "nodes": {"connected": len(load), "running": sum(load.values())},
-            "connections": {"websocket": live.connections, "messages_sent": live.messages_sent},
-            "journal": {
-                "batches": self._journal.statistics.batches,
-                "rows": self._journal.statistics.rows,
-            },
-        }
-
-    async def _check_database(self) -> str | None:
-        await self._views.depth()
-        return None if self._journal.connected else "the journal has no connection"
-
-    async def _check_redis(self) -> str | None:
-        return None if self._bus.healthy else "away; live events stay within this gateway"

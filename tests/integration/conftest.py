@@ -9,6 +9,8 @@ from typing import Any
 import pytest_asyncio
 
 from tests.support.gateway import Account, RunningGateway, Start, running
+from tests.support.truth import Truth, truth_of
+from tests.support.usage import adds_up
 
 
 @pytest_asyncio.fixture
@@ -46,3 +48,19 @@ async def ada(grid: RunningGateway) -> Account:
 async def eve(grid: RunningGateway) -> Account:
     """Another user of ``grid``."""
     return await grid.account()
+
+
+@pytest_asyncio.fixture
+async def truth(database_url: str) -> AsyncIterator[Truth]:
+    """The tables of the queue in a database of this test's own, on each kind; in the end usage adds up."""
+    async with truth_of(database_url) as opened:
+        yield opened
+        await adds_up(opened.database)
+
+
+@pytest_asyncio.fixture
+async def postgres(postgres_url: str) -> AsyncIterator[Truth]:
+    """The same on PostgreSQL alone."""
+    async with truth_of(postgres_url) as opened:
+        yield opened
+        await adds_up(opened.database)
