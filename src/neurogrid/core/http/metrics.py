@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from fastapi import FastAPI
+from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_fastapi_instrumentator import Instrumentator
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
 from starlette.middleware import Middleware
@@ -31,9 +32,9 @@ class Metrics(PrometheusInstrumentatorMiddleware):
         return super()._get_handler(request) if template is None else (template, True)
 
 
-def install(app: FastAPI, templates: Templates) -> None:
-    """Measure the requests of ``app``, and show the figures on ``/metrics``."""
-    instrumentator = Instrumentator(should_ignore_untemplated=True).instrument(app)
+def install(app: FastAPI, templates: Templates, registry: CollectorRegistry = REGISTRY) -> None:
+    """Measure the requests of ``app`` in ``registry``, and show the figures on ``/metrics``."""
+    instrumentator = Instrumentator(should_ignore_untemplated=True, registry=registry).instrument(app)
     instrumentator.expose(app, include_in_schema=False)
     added = app.user_middleware[0]
     app.user_middleware[0] = Middleware(

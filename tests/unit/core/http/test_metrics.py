@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request
-from prometheus_client import REGISTRY
+from prometheus_client import CollectorRegistry
 
 from neurogrid.app import ROUTERS, TEMPLATES
 from neurogrid.core.http import metrics
@@ -65,7 +65,8 @@ async def test_requests_are_counted_by_template() -> None:
     def page(name: str) -> str:
         return name
 
-    metrics.install(app, Templates([router]))
+    registry = CollectorRegistry()
+    metrics.install(app, Templates([router]), registry)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://grid") as client:
         for path in ("/v1/things/seven", "/page/one", "/nowhere/seven"):
             await client.get(path)
@@ -73,6 +74,6 @@ async def test_requests_are_counted_by_template() -> None:
     assert 'handler="/v1/things/{id}"' in shown
     assert 'handler="/page/{name}"' in shown
     assert "seven" not in shown
-    assert REGISTRY.get_sample_value(
+    assert registry.get_sample_value(
         "http_requests_total", {"handler": "/v1/things/{id}", "method": "GET", "status": "2xx"}
     )
