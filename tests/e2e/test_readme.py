@@ -19,7 +19,7 @@ import pytest
 from tests.support.processes import Grid, free_port
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-SECTIONS = ("First task", "curl", "Python", "WebSocket")
+SECTIONS = ("First task", "curl", "Accounts", "Python", "WebSocket")
 URL = "127.0.0.1:8000"
 SHELL = {"sh", "bash", "shell"}
 

@@ -7,17 +7,19 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from neurogrid.auth import tokens
+from neurogrid.auth import keyfamily, tokens
+from neurogrid.auth.keyfamily import NotGranted, as_of_now, limits_of
 from neurogrid.auth.policy import Identity, KeyLimits, Permission
+from neurogrid.auth.sessions import hold_user
 from neurogrid.auth.tables import ApiKey, User
 from neurogrid.auth.tokens import Secret
 from neurogrid.auth.trail import Trail
 from neurogrid.core import networks
 from neurogrid.core.db import Database
-from neurogrid.core.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
+from neurogrid.core.errors import Conflict, FieldError, Invalid, NotFound
 from neurogrid.core.ids import is_id, new_id, now
 from neurogrid.core.networks import Networks
 from neurogrid.core.prepared import Row
@@ -26,16 +28,10 @@ from neurogrid.core.settings_auth import AuthSettings
 _KEY = select(
     ApiKey.id, ApiKey.user_id, ApiKey.name, ApiKey.prefix, ApiKey.scopes, ApiKey.networks, ApiKey.created_at,
     ApiKey.expires_at, ApiKey.revoked_at, ApiKey.last_used_at, ApiKey.successor, ApiKey.requests_per_minute,
-    ApiKey.requests_per_hour, ApiKey.tasks_per_hour,
+    ApiKey.requests_per_hour, ApiKey.tasks_per_hour, ApiKey.made_by,
 )  # fmt: skip
 UNLIMITED: Final = KeyLimits()
 UNKNOWN = "There is no key of yours with this id."
-
-
-class NotGranted(Forbidden):
-    """A key was asked for that could do more than who asks for it."""
-
-    code, title = "not_granted", "More than you may yourself"
 
 
 class TooManyKeys(Conflict):
@@ -55,13 +51,8 @@ class WantedKey:
     limits: KeyLimits = UNLIMITED
     counted_as: str | None = None
     """Under which key's id its limits are counted; its own by default."""
-
-
-def limits_of(key: ApiKey | Row) -> KeyLimits:
-    """Return the limits that a key's row names."""
-    if isinstance(key, ApiKey):
-        return KeyLimits(key.requests_per_minute, key.requests_per_hour, key.tasks_per_hour)
-    return KeyLimits(key["requests_per_minute"], key["requests_per_hour"], key["tasks_per_hour"])
+    made_by: str | None = None
+    """The id of the key that asks for it."""
 
 
 def fresh(user_id: str, wanted: WantedKey) -> tuple[Secret, ApiKey]:
@@ -72,7 +63,7 @@ def fresh(user_id: str, wanted: WantedKey) -> tuple[Secret, ApiKey]:
         expires_at=wanted.expires_at, revoked_at=None, last_used_at=None, successor=None,
         scopes=None if wanted.scopes is None else " ".join(sorted(wanted.scopes)),
         networks=None if wanted.networks is None else str(wanted.networks),
-        counted_as=wanted.counted_as, **asdict(wanted.limits),
+        counted_as=wanted.counted_as, made_by=wanted.made_by, **asdict(wanted.limits),
     )  # fmt: skip
     return secret, row
 
@@ -85,12 +76,8 @@ def noted(key: ApiKey) -> dict[str, Any]:
         "scopes": key.scopes,
         "networks": key.networks,
         "expires_at": expires,
-        **_set(limits_of(key)),
+        **keyfamily.set_limits(limits_of(key)),
     }
-
-
-def _set(limits: KeyLimits) -> dict[str, int]:
-    return {name: value for name, value in asdict(limits).items() if value is not None}
 
 
 class ApiKeys:
@@ -106,6 +93,8 @@ class ApiKeys:
         self, transaction: AsyncSession, trail: Trail, identity: Identity, wanted: WantedKey
     ) -> tuple[str, Row]:
         """Make a key and return it with its row. Raises ``NotGranted``, ``TooManyKeys`` or ``Invalid``."""
+        await hold_user(transaction, identity.user_id)
+        identity = await as_of_now(transaction, identity)
         beyond = (wanted.scopes or frozenset()) - identity.permissions
         if beyond:
             msg = f"You cannot give away what you may not do yourself: {', '.join(sorted(beyond))}."
@@ -132,63 +121,83 @@ class ApiKeys:
         Without ``expires_at`` the new one lasts as long as the old one was made to. Raises ``NotFound``,
         ``Conflict`` for a key that does not hold or was exchanged before, ``NotGranted`` or ``Invalid``.
         """
-        old = await self._hold(transaction, identity.user_id, id)
+        old, made = await self._hold(transaction, identity.user_id, id)
+        identity = await as_of_now(transaction, identity)
+        if old.successor is not None:
+            msg = "This key was exchanged already; exchange its successor."
+            raise Conflict(msg)
         if expires_at is None and old.expires_at is not None:
             expires_at = now() + (old.expires_at - old.created_at)
         place = None if old.networks is None else networks.known(old.networks)
         counted_as = old.counted_as or old.id
         wanted = _bounded(identity, WantedKey(old.name, None, place, expires_at, limits_of(old), counted_as))
-        if identity.scopes is not None and (
-            old.scopes is None or not frozenset(old.scopes.split()) <= identity.scopes
-        ):
-            msg = "This API key may do less than the one that you want to exchange."
-            raise NotGranted(msg)
+        keyfamily.refuse_stronger(identity, old)
         secret, key = fresh(identity.user_id, wanted)
         key.scopes = old.scopes
+        key.made_by = old.made_by or (None if identity.key_id in {each.id for each in made} else key.made_by)
         seconds = self._settings.key_overlap if overlap is None else overlap
         ends = now() + timedelta(seconds=seconds)
         old.expires_at = ends if old.expires_at is None else min(ends, old.expires_at)
         old.successor = key.id
+        for each in made:
+            if each.made_by == old.id:
+                each.made_by = key.id
         transaction.add(key)
         await transaction.flush()
         await trail.of("key.rotated", old.id, successor=key.id, overlap_s=seconds, **noted(key))(transaction)
+        await keyfamily.limit(trail, transaction, [each for each in made if each.id != old.id], key)
         return secret.text, _row_of(key)
 
-    async def limit(self, trail: Trail, identity: Identity, id: str, limits: KeyLimits) -> Row:
+    async def widens(self, user_id: str, id: str, limits: KeyLimits) -> bool:
+        """Tell whether a key would get more than it has. Raises ``NotFound``."""
+        return not limits.within(limits_of(await self.one(user_id, id)))
+
+    async def limit(
+        self, trail: Trail, identity: Identity, id: str, limits: KeyLimits, *, may_widen: bool
+    ) -> Row:
         """Give a key other limits of its own: they hold here at once, elsewhere within 5 s (R28).
 
-        Raises ``NotFound``, ``NotGranted``, or ``Conflict`` for a key that does not hold.
+        It gets no more than the key that made it, and keys that it made get no more than it. Raises ``NotFound``,
+        ``NotGranted``, or ``Conflict`` for a key that does not hold, or that gets more though it may not.
         """
-        if identity.limits is not None and not limits.within(identity.limits):
-            msg = "This API key has limits of its own; it cannot give a key more than those."
-            raise NotGranted(msg)
         async with self._database.transaction() as transaction:
-            key = await self._hold(transaction, identity.user_id, id)
-            for name, value in asdict(limits).items():
+            key, made = await self._hold(transaction, identity.user_id, id)
+            identity = await as_of_now(transaction, identity)
+            keyfamily.refuse_change(identity, key)
+            if identity.limits is not None and not limits.within(identity.limits):
+                msg = "This API key has limits of its own; it cannot give a key more than those."
+                raise NotGranted(msg)
+            if not may_widen and not limits.within(limits_of(key)):
+                msg = "The limits of this key were changed at the same moment; look at them and repeat."
+                raise Conflict(msg)
+            held = await keyfamily.bounded(transaction, key, limits)
+            for name, value in asdict(held).items():
                 setattr(key, name, value)
             await transaction.flush()
-            await trail.of("key.limited", key.id, **_set(limits))(transaction)
+            await trail.of("key.limited", key.id, **keyfamily.set_limits(held))(transaction)
+            await keyfamily.limit(trail, transaction, made, key)
             row = _row_of(key)
         self.forget()
         return row
 
-    async def _hold(self, transaction: AsyncSession, user_id: str, id: str) -> ApiKey:
-        """Return a key of a user that holds, locked. Raises ``NotFound`` or ``Conflict``."""
-        found = select(ApiKey).where(ApiKey.id == id, ApiKey.user_id == user_id).with_for_update()
-        old = await transaction.scalar(found) if is_id(id) else None
-        if old is None:
+    async def _hold(self, transaction: AsyncSession, user_id: str, id: str) -> tuple[ApiKey, list[ApiKey]]:
+        """Return a key of a user that holds, and its family, all locked. Raises ``NotFound`` or ``Conflict``."""
+        await hold_user(transaction, user_id)
+        if (
+            not is_id(id)
+            or await transaction.scalar(select(ApiKey.id).where(ApiKey.id == id, ApiKey.user_id == user_id))
+            is None
+        ):
             raise NotFound(UNKNOWN)
-        if old.successor is not None:
-            msg = "This key was exchanged already; exchange its successor."
-            raise Conflict(msg)
-        if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now()):
+        keys = await keyfamily.family(transaction, id)
+        key = next((each for each in keys if each.id == id), None)
+        if key is None or (key.expires_at is not None and key.expires_at <= now()):
             msg = "This key is revoked or expired; make a new one."
             raise Conflict(msg)
-        return old
+        return key, keys
 
     async def _make_room(self, transaction: AsyncSession, user_id: str) -> None:
-        """Let those who make keys of a user take turns, and refuse one too many."""
-        await transaction.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+        """Refuse one key too many of a user, who is held. Raises ``TooManyKeys``."""
         living = select(func.count()).where(
             ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None), _unexpired()
         )
@@ -217,20 +226,14 @@ class ApiKeys:
         return row
 
     async def revoke(self, trail: Trail, user_id: str, id: str) -> None:
-        """Make a key useless: here at once, elsewhere within 5 s (R28). Again, it changes nothing.
+        """Make a key and all that it made useless: here at once, elsewhere within 5 s (R28). Again, it changes nothing.
 
         Raises ``NotFound``.
         """
         await self.one(user_id, id)
         async with self._database.transaction() as transaction:
-            revoked = await transaction.scalar(
-                update(ApiKey)
-                .where(ApiKey.id == id, ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None))
-                .values(revoked_at=now())
-                .returning(ApiKey.id)
-            )
-            if revoked is not None:
-                await trail.of("key.revoked", id)(transaction)
+            await hold_user(transaction, user_id)
+            await keyfamily.revoke(trail, transaction, id)
         self.forget()
 
     async def owner_of(self, email: str) -> str:
@@ -255,6 +258,7 @@ def _bounded(identity: Identity, wanted: WantedKey) -> WantedKey:
         raise Invalid(msg, errors=[FieldError("expires_at", "lies in the past")])
     if identity.key_id is None:
         return wanted
+    wanted = replace(wanted, made_by=identity.key_id)
     if wanted.scopes is None:
         wanted = replace(wanted, scopes=identity.scopes)
     if wanted.networks is None:

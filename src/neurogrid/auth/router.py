@@ -15,6 +15,7 @@ from neurogrid.auth.deps import (
     AccountWriter,
     Auth,
     From,
+    SignedIn,
     carried,
     limits_of,
     open_to_all,
@@ -240,10 +241,10 @@ async def list_sessions(actor: AccountReader, auth: Auth) -> SessionList:
 async def revoke_session(
     session_id: Annotated[str, Path(description="Id of a session of yours.")],
     request: Request,
-    actor: AccountWriter,
+    actor: SignedIn,
     auth: Auth,
 ) -> None:
-    """Sign out one session, on whatever device. It ends everywhere within 5 seconds."""
+    """Sign out one session, on whatever device. It ends everywhere within 5 seconds. *Not by API key.*"""
     note = trail_of(request, actor).of("session.revoked", session_id)
     await auth.sessions.revoke(actor.user_id, session_id, "revoked", note)
 
@@ -251,12 +252,12 @@ async def revoke_session(
 @router.delete("/sessions", status_code=204, responses=problems(401, 403, 422, 503))
 async def revoke_sessions(
     request: Request,
-    actor: AccountWriter,
+    actor: SignedIn,
     auth: Auth,
     *,
     except_current: Annotated[bool, Query(description="Leave the session you use.")] = False,
 ) -> None:
-    """Sign out every session of yours. They end everywhere within 5 seconds."""
+    """Sign out every session of yours. They end everywhere within 5 seconds. *Not by API key.*"""
     keep = actor.session_id if except_current else None
     note = trail_of(request, actor).of("session.all_revoked", kept=keep)
     await auth.sessions.revoke_all(actor.user_id, "revoked", note, keep)

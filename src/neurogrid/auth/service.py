@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from neurogrid.auth import passwords, tokens
+from neurogrid.auth import keyfamily, passwords, tokens
 from neurogrid.auth.access import AccessTokens
 from neurogrid.auth.audit import Audit
-from neurogrid.auth.keys import UNLIMITED, WantedKey, fresh, limits_of, noted
+from neurogrid.auth.keyfamily import limits_of
+from neurogrid.auth.keys import UNLIMITED, WantedKey, fresh, noted
 from neurogrid.auth.methods import has_second_factor
 from neurogrid.auth.passwords import Passwords
 from neurogrid.auth.policy import Identity, KeyLimits, Permission, Role, Tier, scopes_of
@@ -223,16 +224,9 @@ class AuthService:
         return secret.text
 
     async def revoke_key(self, key_id: str) -> None:
-        """Make a key useless: here at once, elsewhere within ``CACHE_SECONDS``."""
+        """Make a key and what it made useless: here at once, elsewhere within ``CACHE_SECONDS``."""
         async with self._database.transaction() as transaction:
-            revoked = await transaction.scalar(
-                update(ApiKey)
-                .where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
-                .values(revoked_at=now())
-                .returning(ApiKey.id)
-            )
-            if revoked is not None:
-                await Trail(self._audit).of("key.revoked", key_id)(transaction)
+            await keyfamily.revoke(Trail(self._audit), transaction, key_id)
         self.forget()
 
 

@@ -42,6 +42,8 @@ class ApiKey(Base):
     ``scopes`` are the permissions and ``networks`` the places it was made for, separated by spaces; null: all.
     ``successor`` is the id of the key that it was exchanged for. What it may do in an hour is counted under the id
     ``counted_as``, its own if null, together with that of others: the one it was exchanged for, and those it made.
+    ``made_by`` is the id of the key that made it, or of the one that that was exchanged for; null: a session or an
+    operator made it.
     """
 
     __tablename__ = "api_keys"
@@ -62,6 +64,7 @@ class ApiKey(Base):
     requests_per_hour: Mapped[int | None]
     tasks_per_hour: Mapped[int | None]
     counted_as: Mapped[str | None] = mapped_column(Id)
+    made_by: Mapped[str | None] = mapped_column(Id, index=True)
 
 
 class AuthSession(Base):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shlex
 import shutil
@@ -22,14 +23,17 @@ from neurogrid.cli.serve import configure_logging, listen, run_server, url_of
 from neurogrid.cli.service import given_settings, keyed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from neurogrid.cli.embedded import EmbeddedNode
     from neurogrid.core.settings import Settings
+    from neurogrid.protocol.messages import ModelSpec
     from neurogrid.runners.catalog import LoadState
 
 NODE_NAME = "embedded"
 OUTBOX = "outbox"
+USUAL = "smollm2-135m"
 
 
 def register(app: typer.Typer) -> None:
@@ -88,7 +92,9 @@ def up(
         from neurogrid.app import create_app
 
         app = create_app(settings, node.companion() if node else None)
-        run_server(app, settings, listener, lambda: _welcome(settings, url, credentials, servers=servers))
+        run_server(
+            app, settings, listener, lambda: _welcome(settings, url, credentials, node, servers=servers)
+        )
     screen.note("stopped")
 
 
@@ -163,24 +169,34 @@ def _show_loading(name: str, state: LoadState, reason: str) -> None:
     typer.echo(f"  {name}: {state}{f' ({reason})' if reason else ''}", err=True)
 
 
-def _welcome(settings: Settings, url: str, credentials: Path, *, servers: bool) -> None:
+def _welcome(
+    settings: Settings, url: str, credentials: Path, node: EmbeddedNode | None, *, servers: bool
+) -> None:
+    served = [runner.spec for runner in node.runners] if node else []
     typer.secho(f"NeuroGrid is up at {url}", fg="green", bold=True, err=True)
     for line in (
         f"  API documents  {url}/docs",
         f"  credentials    {credentials}",
         f"  mails          {settings.mail.outbox}",
         *([f"  database       {settings.effective_database_url}"] if servers else []),
-        f"  first task     {_first_task(settings.data_dir)}",
+        f"  first task     {_first_task(settings.data_dir, served)}",
         "  stop           Ctrl-C",
     ):
         typer.echo(line, err=True)
 
 
-def _first_task(data_dir: Path) -> str:
-    """Return a command that works in another terminal here, without an activated environment, too."""
+def _first_task(data_dir: Path, served: Sequence[ModelSpec] = ()) -> str:
+    """Return a command that works in another terminal here, without an activated environment, too.
+
+    It is for the usual model where that is among those ``served``, or where other nodes have to serve.
+    """
+    what = f'{USUAL} --input "Name three uses of a paper clip."'
+    if served and USUAL not in {spec.name for spec in served}:
+        example = json.dumps(served[0].example_input, ensure_ascii=False)
+        what = f"{served[0].name} --input-json {shlex.quote(example)}"
     command = "neurogrid"
     if shutil.which(command) is None:
         command = os.path.relpath(Path(sys.executable).with_name(command))
     if connection.data_dir().absolute() != data_dir.absolute():
         command = f"NEUROGRID_DATA_DIR={shlex.quote(str(data_dir.absolute()))} {command}"
-    return f'{command} task submit smollm2-135m --input "Name three uses of a paper clip." --watch'
+    return f"{command} task submit {what} --watch"

@@ -49,6 +49,7 @@ def show(
     async def read(database: Database, settings: Settings) -> list[dict[str, Any]]:
         from neurogrid.auth.parts import make_auth
         from neurogrid.core.ids import now
+        from neurogrid.queue.usage import NO_KEY
         from neurogrid.usage.policy import Month
         from neurogrid.usage.schemas import Figures
         from neurogrid.usage.store import Span, UsageStore
@@ -57,7 +58,10 @@ def show(
         end = _day(last) or now().date()
         span = Span(_day(first) or Month.of(end).first, end + timedelta(days=1), owner)
         groups = await UsageStore(database).grouped(span, columns[by], 10_000)
-        return [{by: str(group), **Figures.shown(used)} for group, used in groups]
+        named = [
+            ("-" if by == "key" and str(group) == NO_KEY else str(group), used) for group, used in groups
+        ]
+        return [{by: name, **Figures.shown(used)} for name, used in named]
 
     found = with_database(data_dir, read)
     if json:

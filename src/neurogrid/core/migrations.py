@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -103,12 +104,20 @@ def exclusively(url: str, work: Callable[[Connection], T]) -> T:
     """
     engine = _engine(url)
     if engine.dialect.name == "sqlite":
+        _make_private(engine.url)
         _begin_explicitly(engine.sync_engine)
         locked = _in_one_transaction
     else:
         locked = _under_advisory_lock
     with _alembic:
         return asyncio.run(_connected(engine, lambda connection: locked(connection, work)))
+
+
+def _make_private(url: URL) -> None:
+    """Make an SQLite file that only its owner reads, unless there is one; SQLite gives its journals the same mode."""
+    path = Path(url.database or "")
+    if _missing_file(url) and path.parent.is_dir():
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
 
 
 def scripts_directory() -> Path:

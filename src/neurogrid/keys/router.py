@@ -77,9 +77,15 @@ async def get_key(id: str, actor: Reader, auth: Auth) -> KeyView:
 async def change_key(id: str, body: KeyChange, request: Request, actor: Writer, auth: Auth) -> KeyView:
     """Give a key other limits of its own. They hold everywhere within 5 seconds.
 
-    A key that has limits itself gives no more than those.
+    A key never has more than the key that made it, and what it made never more than it. By an API key, no key is
+    changed that has more rights, networks or limits than that one. *More takes a recent proof of who is signed in.*
     """
-    return KeyView.of(await auth.keys.limit(trail_of(request, actor), actor, id, body.limits.wanted))
+    wanted = body.limits.wanted
+    widens = await auth.keys.widens(actor.user_id, id, wanted)
+    if widens:
+        await auth.step_up.require(actor, Proof.RECENT)
+    trail = trail_of(request, actor)
+    return KeyView.of(await auth.keys.limit(trail, actor, id, wanted, may_widen=widens))
 
 
 @router.post(
@@ -108,5 +114,8 @@ async def rotate_key(
 
 @router.delete("/{id}", status_code=204, responses=problems(401, 403, 404, 429, 503))
 async def revoke_key(id: str, request: Request, actor: Writer, auth: Auth) -> None:
-    """Revoke a key. It ends everywhere within 5 seconds."""
+    """Revoke a key and all keys that it made, and those made. They end everywhere within 5 seconds.
+
+    The key that it was exchanged for holds on.
+    """
     await auth.keys.revoke(trail_of(request, actor), actor.user_id, id)

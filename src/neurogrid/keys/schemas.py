@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from neurogrid.auth.keys import limits_of
+from neurogrid.auth.keyfamily import limits_of
 from neurogrid.auth.policy import KeyLimits, Permission
 from neurogrid.core import networks
 from neurogrid.core.http.moments import Moment
@@ -129,6 +129,9 @@ class KeyView(BaseModel):
     revoked_at: datetime | None = None
     last_used_at: datetime | None = Field(None, description="Within a minute.")
     successor: str | None = Field(None, description="The id of the key that it was exchanged for.")
+    made_by: str | None = Field(
+        None, description="The id of the key that made it and bounds it; null: it was made by a session."
+    )
 
     @classmethod
     def of(cls, row: Row) -> Self:
@@ -155,7 +158,17 @@ class FreshKey(KeyView):
 
 
 def _fields(row: Row) -> dict[str, Any]:
-    same = ("id", "name", "prefix", "created_at", "expires_at", "revoked_at", "last_used_at", "successor")
+    same = (
+        "id",
+        "name",
+        "prefix",
+        "created_at",
+        "expires_at",
+        "revoked_at",
+        "last_used_at",
+        "successor",
+        "made_by",
+    )
     lists = {"scopes": row["scopes"], "allowed_networks": row["networks"]}
     return {
         **{name: row[name] for name in same},

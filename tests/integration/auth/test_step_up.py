@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from neurogrid.app import create_app
 from neurogrid.auth.deps import permitted
-from neurogrid.auth.policy import Proof, Role, Tier
+from neurogrid.auth.policy import Permission, Proof, Role, Tier
 from neurogrid.auth.tables import AuthSession
 from neurogrid.core.ids import new_id, now
 from tests.support.door import OTHER, PASSWORD, Door, Person
@@ -26,6 +26,7 @@ pytestmark = [
     pytest.mark.parametrize("database_url", ["sqlite"], indirect=True),
 ]
 
+ENDS = ("DELETE", "/v1/auth/sessions")
 SENSITIVE = {
     ("POST", "/v1/auth/password"): Proof.OWNER,
     ("POST", "/v1/auth/2fa/totp"): Proof.OWNER,
@@ -35,6 +36,8 @@ SENSITIVE = {
     ("POST", "/v1/auth/passkeys/options"): Proof.OWNER,
     ("POST", "/v1/auth/passkeys"): Proof.OWNER,
     ("DELETE", "/v1/auth/passkeys/{id}"): Proof.OWNER,
+    ENDS: Proof.SIGNED_IN,
+    ("DELETE", "/v1/auth/sessions/{session_id}"): Proof.SIGNED_IN,
     ("POST", "/v1/auth/step-up"): Proof.SIGNED_IN,
     ("POST", "/v1/auth/step-up/options"): Proof.SIGNED_IN,
     ("POST", "/v1/auth/oauth/identities"): Proof.OWNER,
@@ -98,7 +101,9 @@ async def test_sensitive_acts(door: Door) -> None:
     assert found == SENSITIVE
     _, access, key = await administrator(door)
     await long_ago(door)
-    acts = [(*act, None, proof) for act, proof in SENSITIVE.items()] + [(*ROLES, Proof.OWNER)]
+    others = {act: proof for act, proof in SENSITIVE.items() if act != ENDS}
+    acts = [(*act, None, proof) for act, proof in others.items()] + [(*ROLES, Proof.OWNER)]
+    assert (await ask(door, *ENDS, key))[:2] == (403, "session_required")
     for method, path, body, proof in acts:
         status, code, detail = await ask(door, method, path, access, body)
         wanted = proof is not Proof.SIGNED_IN
@@ -122,6 +127,43 @@ async def test_a_tier_takes_no_proof(door: Door) -> None:
     assert (await ask(door, "PATCH", path, key, {"tier": "free"}))[0] == 200
     assert (await ask(door, "PATCH", path, key, {"tier": "pro", "role": "admin"}))[1] == "session_required"
     assert (await bob.http.get("/v1/auth/me")).json()["role"] == "user"
+
+
+async def test_programs_administer_by_keys(door: Door) -> None:
+    """An administrator's key makes node tokens, and gives tiers and quotas, where it was made for that."""
+    person, _, key = await administrator(door)
+    narrow = await door.grid.auth.create_key(
+        person.email, "narrow", scopes=frozenset({Permission.NODES_READ})
+    )
+    bob = await door.grid.account()
+    for method, path, body, done in (
+        ("POST", "/v1/nodes/tokens", {"name": "lab"}, 201),
+        ("PATCH", f"/v1/admin/users/{bob.id}", {"tier": "free"}, 200),
+        ("PUT", f"/v1/admin/users/{bob.id}/quota", {"tasks": 5}, 200),
+    ):
+        assert (await ask(door, method, path, key, body))[0] == done, path
+        assert (await ask(door, method, path, narrow, body))[:2] == (403, "forbidden"), path
+
+
+async def test_more_for_a_key_takes_a_proof(door: Door) -> None:
+    """A session of long ago limits a key further, and gives it more only with a proof."""
+    ada = await door.register()
+    access = (await ada.tokens())["access_token"]
+    headers = {"Authorization": f"Bearer {access}"}
+    body = {"name": "k", "limits": {"requests_per_hour": 5}}
+    path = f"/v1/keys/{(await door.http.post('/v1/keys', json=body, headers=headers)).json()['id']}"
+    await long_ago(door)
+    fewer, more = {"requests_per_hour": 3}, {"requests_per_hour": 3, "tasks_per_hour": 1}
+
+    async def limit(limits: dict[str, int]) -> tuple[int, str]:
+        answer = await door.http.patch(path, json={"limits": limits}, headers=headers)
+        return answer.status_code, answer.json().get("code", "")
+
+    assert await limit(fewer) == await limit(more) == (200, "")
+    for limits in ({}, {"requests_per_hour": 3}, {"requests_per_hour": 4, "tasks_per_hour": 1}):
+        assert await limit(limits) == (403, "step_up_required")
+    await door.post("step-up", access, password=PASSWORD)
+    assert await limit({}) == (200, "")
 
 
 async def test_what_proves(door: Door, time: Time) -> None:

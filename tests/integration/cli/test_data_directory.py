@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from neurogrid.cli import own_servers
 from neurogrid.cli.holding import only_gateway
 from neurogrid.cli.main import app
 from neurogrid.cli.service import given_settings, load_settings
+from neurogrid.core.ids import new_id
+from neurogrid.queue.usage import NO_KEY
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +114,16 @@ def test_a_database_is_made_in_a_directory_that_is_not_there_yet(alone: Path) ->
     assert run("db", "upgrade", "--data-dir", str(fresh)).exit_code == 0
     assert "up to date" in run("db", "status", "--data-dir", str(fresh)).stdout
     assert stat.S_IMODE(fresh.stat().st_mode) == 0o700
+    assert stat.S_IMODE((fresh / "neurogrid.db").stat().st_mode) == 0o600
+
+
+def test_usage_of_sessions_has_no_key(alone: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was used without a key is `-` by key, and no id that looks like one."""
+    monkeypatch.setenv("NEUROGRID_DATABASE_URL", sqlite_url)
+    with sqlite3.connect(sqlite_url.partition("///")[2]) as database:
+        database.execute(
+            "INSERT INTO usage_days VALUES (?, ?, 'language', date(), 1, 2, 3, 4)", (new_id(), NO_KEY)
+        )
+    shown = run("usage", "show", "--by", "key")
+    assert (shown.exit_code, NO_KEY in shown.stdout) == (0, False), shown.output
+    assert shown.stdout.splitlines()[-1].split()[:2] == ["-", "1"]

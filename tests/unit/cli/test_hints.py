@@ -31,6 +31,13 @@ def test_the_first_task_is_found_by_the_shell(tmp_path: Path, monkeypatch: pytes
     assert _first_task(tmp_path).startswith(f"{Path(sys.executable).parent.name}/neurogrid task submit")
 
 
+def test_the_first_task_is_for_a_model_that_is_served(tmp_path: Path) -> None:
+    """`neurogrid up --models` without the usual model shows a task that can run."""
+    assert "submit smollm2-135m --input" in _first_task(tmp_path)
+    command = shlex.split(_first_task(tmp_path, [DebugEcho.spec]))
+    assert command[-4:-1] == ["debug.echo", "--input-json", '{"hello": "world"}']
+
+
 def test_slots_are_those_of_the_models() -> None:
     """A node that is not told otherwise runs as many tasks as its models can together."""
     assert slots_of([DebugEcho(), DebugSleep()]) == DebugEcho.spec.slots + DebugSleep.spec.slots
