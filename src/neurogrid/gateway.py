@@ -148,8 +148,10 @@ class Gateway:
             self._journal,
             store,
             self._states,
+            self.nodes,
             self._dispatcher,
             OwnerLoad(store, settings.tasks.max_queued),
+            self._tokens,
             self.usage.quotas,
         )
         vitals = Vitals(self._views, self._journal, self._bus)

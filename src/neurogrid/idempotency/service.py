@@ -107,6 +107,12 @@ class Idempotency:
                 raise IdempotencyConflict(msg)
             return _again(keyed, known)
 
+    async def answered(self, keyed: Keyed) -> bool:
+        """Tell whether a request was answered before, if need be after waiting for that. Raises ``IdempotencyConflict``."""
+        async with self._turns.take(keyed.owner, keyed.digest):
+            known = await self._known(keyed)
+            return known is not None and known["status"] is not None
+
     async def _begun(self, keyed: Keyed) -> Claim | None:
         """Return the claim under which to work; ``None`` when the request is answered already."""
         while (known := await self._known(keyed)) is None:

@@ -7,7 +7,7 @@ from typing import Annotated, cast
 from fastapi import Depends
 from starlette.requests import Request
 
-from neurogrid.limits.rows import ROWS_KEY, Rows
+from neurogrid.limits.rows import GRANT_KEY, ROWS_KEY, Grant, Rows
 from neurogrid.limits.service import LimitService
 
 
@@ -22,5 +22,16 @@ async def granted_rows(request: Request) -> Rows:
     return rows if rows is not None else Rows(None)
 
 
+async def later_rows(request: Request) -> Grant:
+    """Return what grants the rows of a request of the class ``limits.policy.LATER``."""
+    grant: Grant | None = request.scope.get(GRANT_KEY)
+    return grant if grant is not None else _unlimited
+
+
+async def _unlimited(_: int) -> Rows:
+    return Rows(None)
+
+
 Limits = Annotated[LimitService, Depends(limit_service)]
 GrantedRows = Annotated[Rows, Depends(granted_rows)]
+LaterRows = Annotated[Grant, Depends(later_rows)]

@@ -15,6 +15,14 @@ TASKS: Final = "tasks"
 """Class of requests that make a task."""
 ROWS: Final = "rows"
 """Class of requests that make a task of each row; less than all rows may be granted."""
+LATER: Final = "later"
+"""Class of requests that make tasks as ``ROWS`` do, but find out how many while they are served."""
+REPEATABLE: Final = "repeatable"
+"""Class of requests that may be repeated ones, which make nothing: those with an ``Idempotency-Key`` are let through
+when no task is left, and whoever serves them has to refuse (``limits.rows.Rows.use``) what is not known.
+"""
+MARKS: Final = frozenset({ROWS, LATER, REPEATABLE})
+"""Classes without windows of their own."""
 TOKENS: Final = "tokens"
 """Window of text generation (``limits.tokens``); no class of requests."""
 READS: Final = "reads"
@@ -63,6 +71,9 @@ class Plan:
     own: tuple[Window, ...] = ()
     rows: tuple[Window, ...] = ()
     address: tuple[Window, ...] = ()
+    later: bool = False
+    """Whether ``rows`` are counted when it is known how many there are."""
+    repeatable: bool = False
     makes: bool = False
     """Whether some windows count what is made, and so have to be given back what is not."""
     policy: bytes = b""
@@ -107,8 +118,8 @@ class Policy:
         )
         made = windows(KEY_TASKS, (limits.tasks_per_hour, HOUR))
         own += made if TASKS in classes else ()
-        rows = plan.rows + (made if ROWS in classes else ())
-        return _plan(plan.tier, own, rows, plan.address)
+        rows = plan.rows + (made if ROWS in classes or LATER in classes else ())
+        return _plan(plan.tier, own, rows, plan.address, classes)
 
     def plan(self, tier: Tier, classes: tuple[str, ...]) -> Plan:
         """Return where a request of ``tier`` to an endpoint of these classes counts."""
@@ -163,19 +174,24 @@ class Policy:
     def _make(self, tier: Tier, classes: tuple[str, ...]) -> Plan:
         own = list(self.of(tier, "requests"))
         for name in classes:
-            if name != ROWS:
+            if name not in MARKS:
                 own += self.of(tier, name)
-        rows = self.of(tier, TASKS) if ROWS in classes else ()
+        rows = self.of(tier, TASKS) if ROWS in classes or LATER in classes else ()
         address: tuple[Window, ...] = ()
         if self._tier(tier) is not None:
             address = self._windows("address", self._settings.address)
-        return _plan(tier.value, tuple(own), rows, address)
+        return _plan(tier.value, tuple(own), rows, address, classes)
 
 
 def _plan(
-    tier: str, own: tuple[Window, ...] = (), rows: tuple[Window, ...] = (), address: tuple[Window, ...] = ()
+    tier: str,
+    own: tuple[Window, ...] = (),
+    rows: tuple[Window, ...] = (),
+    address: tuple[Window, ...] = (),
+    classes: tuple[str, ...] = (),
 ) -> Plan:
     windows = (*own, *rows)
     policy = ", ".join(f'"{each.name}";q={each.amount};w={each.seconds}' for each in windows)
     makes = any(each.name in MAKING for each in windows)
-    return Plan(tier, own, rows, address, makes, policy.encode())
+    later, repeatable = LATER in classes, REPEATABLE in classes
+    return Plan(tier, own, rows, address, later, repeatable, makes, policy.encode())

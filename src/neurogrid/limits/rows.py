@@ -1,8 +1,8 @@
-"""The rows of a bulk: how many there are, and how many of them may become tasks."""
+"""The tasks that one request asks for: how many there are, and how many of them may be made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import HTTPConnection, Request
@@ -12,6 +12,8 @@ from neurogrid.limits.errors import LimitExceeded
 FIELD = "tasks"
 ROWS_KEY = "neurogrid.rows"
 """Where the rows of a request lie in its scope."""
+GRANT_KEY = "neurogrid.grant"
+"""Where that lies in its scope which grants rows when it is known how many there are."""
 
 
 async def rows_of(request: HTTPConnection) -> int:
@@ -32,6 +34,11 @@ class Rows:
         self._refusal = refusal
 
     @property
+    def empty(self) -> bool:
+        """Whether none may become a task."""
+        return self._left == 0
+
+    @property
     def unused(self) -> int:
         """How many were not used."""
         return self._left or 0
@@ -48,3 +55,7 @@ class Rows:
         """Give one back that became no task."""
         if self._left is not None:
             self._left += 1
+
+
+Grant = Callable[[int], Awaitable[Rows]]
+"""Counts so many rows and returns how many of them may become tasks. Raises ``LimitExceeded`` when none may."""

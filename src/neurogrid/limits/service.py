@@ -17,13 +17,15 @@ from neurogrid.limits.errors import LimitExceeded, said
 from neurogrid.limits.headers import CARD, Card
 from neurogrid.limits.overview import overview
 from neurogrid.limits.policy import MAKING, Plan, Policy
-from neurogrid.limits.rows import ROWS_KEY, Rows, rows_of
+from neurogrid.limits.rows import GRANT_KEY, ROWS_KEY, Rows, rows_of
 from neurogrid.limits.schemas import LimitStatistics
 from neurogrid.limits.statistics import Shared, Statistics
 from neurogrid.limits.windows import REFUSED, Answer, Standing, State, Take, Window, left, stand
 
 Refused = Callable[[str, str, str, str], None]
 """Told the tier, the caller, the window and the path of a refusal."""
+REPEATED_BY = "idempotency-key"
+"""The header of requests that may be repeated ones."""
 SECOND = 1000
 """ms."""
 
@@ -67,13 +69,43 @@ class LimitService:
             return
         owner = keys.owner_of_user(identity.user_id)
         takes = [Take(owner, window) for window in plan.own]
-        if plan.rows:
-            asked = await rows_of(request)
-            takes += [Take(owner, each, min(asked, each.amount), part=True) for each in plan.rows]
+        if plan.rows and plan.later:
+            request.scope[GRANT_KEY] = partial(self._grant, request, plan, owner)
+        elif plan.rows:
+            takes += _parts(owner, plan, await rows_of(request))
         if plan.address:
             network = keys.owner_of_address(keys.network_at(request))
             takes += [Take(network, window) for window in plan.address]
-        self._judge(request, plan, takes, await self._counting.take(takes))
+        if not takes:  # all is counted later
+            _card(request).tier = plan.tier
+            return
+        answer = await self._counting.take(takes)
+        if answer.granted == REFUSED and plan.repeatable and request.headers.get(REPEATED_BY):
+            await self._withhold(request, plan, takes, answer)
+            return
+        self._judge(request, plan, takes, answer)
+
+    async def _grant(self, request: HTTPConnection, plan: Plan, owner: str, asked: int) -> Rows:
+        takes = _parts(owner, plan, asked)
+        self._weigh(request, plan, takes, await self._counting.take(takes))
+        rows: Rows = request.scope[ROWS_KEY]
+        return rows
+
+    async def _withhold(
+        self, request: HTTPConnection, plan: Plan, takes: Sequence[Take], answer: Answer
+    ) -> None:
+        """Count what may be a repeated request as a request alone, and leave it to who knows that to refuse it."""
+        others = [take for take in takes if take.window.name not in MAKING]
+        if len(others) == len(takes):
+            self._judge(request, plan, takes, answer)
+        if others:
+            self._judge(request, plan, others, await self._counting.take(others))
+        take, standing = _longest_wait(takes, answer)
+        card = _card(request)
+        card.tier, card.policy = plan.tier, plan.policy
+        _show(card, take.window, standing, answer.now)
+        refusal = partial(self._exceeded, plan.tier, _path_of(request), take, standing)
+        request.scope[ROWS_KEY] = Rows(0, refusal)
 
     async def stranger(self, request: HTTPConnection) -> None:
         """Count a request without valid credentials against its address. Raises ``LimitExceeded``."""
@@ -105,6 +137,10 @@ class LimitService:
     # --- verdicts -----------------------------------------------------------------------------
 
     def _judge(self, request: HTTPConnection, plan: Plan, takes: Sequence[Take], answer: Answer) -> None:
+        self._weigh(request, plan, takes, answer)
+        self.statistics.allowed[plan.tier] += 1
+
+    def _weigh(self, request: HTTPConnection, plan: Plan, takes: Sequence[Take], answer: Answer) -> None:
         card = _card(request)
         card.tier, card.policy = plan.tier, plan.policy
         if answer.granted == REFUSED:
@@ -112,8 +148,9 @@ class LimitService:
             _show(card, take.window, standing, answer.now)
             raise self._exceeded(plan.tier, _path_of(request), take, standing)
         place, window, state = _least_left(answer)
-        _show(card, takes[place].window, stand(window, state, answer.now, 1), answer.now)
-        self.statistics.allowed[plan.tier] += 1
+        standing = stand(window, state, answer.now, 1)
+        if not card.amount or standing.left < card.left:
+            _show(card, takes[place].window, standing, answer.now)
         if plan.makes:
             self._settle_later(request, plan, takes, answer)
 
@@ -145,7 +182,7 @@ class LimitService:
             if take.window.name in MAKING
         ]
         rows: Rows | None = None
-        if plan.rows:
+        if any(take.part for take in takes):
             take, standing = _longest_wait([take for take in takes if take.part], _of_parts(takes, answer))
             refusal = partial(self._exceeded, plan.tier, _path_of(request), take, standing)
             rows = request.scope[ROWS_KEY] = Rows(answer.granted, refusal)
@@ -163,6 +200,10 @@ class LimitService:
 def _card(request: HTTPConnection) -> Card:
     card: Card | None = request.scope.get(CARD)
     return card if card is not None else Card()
+
+
+def _parts(owner: str, plan: Plan, asked: int) -> list[Take]:
+    return [Take(owner, each, min(asked, each.amount), part=True) for each in plan.rows]
 
 
 def _least_left(answer: Answer) -> tuple[int, Window, State]:

@@ -94,9 +94,12 @@ class BulkSubmissions:
 
         With a key, what was accepted and refused stays so: a request that is repeated finds its tasks as they are
         now. They are many transactions, so each task has a key of its own, and a request that was cut off is
-        completed by the next one. No more of them than ``rows`` become tasks. Raises ``IdempotencyConflict``.
+        completed by the next one. No more of them than ``rows`` become tasks. Raises ``IdempotencyConflict``, and
+        ``LimitExceeded`` when ``rows`` are none and the request was not answered before.
         """
         granted = rows or Rows(None)
+        if granted.empty and (keyed is None or not await self._idempotency.answered(keyed)):
+            granted.use()
         fresh: list[Row] = []
 
         async def work(name: str) -> Answer:

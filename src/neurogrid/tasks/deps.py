@@ -12,7 +12,7 @@ from neurogrid.auth.deps import permitted
 from neurogrid.auth.policy import Identity, Permission
 from neurogrid.core.errors import BadRequest, FieldError
 from neurogrid.idempotency.deps import Once, once
-from neurogrid.limits.policy import HEAVY, READS, ROWS, TASKS
+from neurogrid.limits.policy import HEAVY, LATER, READS, REPEATABLE, ROWS, TASKS
 from neurogrid.tasks.bulk import BulkSubmissions
 from neurogrid.tasks.explain import Forecaster
 from neurogrid.tasks.replays import Replays
@@ -81,7 +81,7 @@ async def bulk_submissions(request: Request) -> BulkSubmissions:
 
 
 Bulk = Annotated[BulkSubmissions, Depends(bulk_submissions)]
-OnceWriter = Annotated[Once, Depends(once(Permission.TASKS_WRITE, HEAVY, ROWS))]
+OnceWriter = Annotated[Once, Depends(once(Permission.TASKS_WRITE, HEAVY, ROWS, REPEATABLE))]
 Forecasts = Annotated[Forecaster, Depends(forecaster)]
 ClientGone = Annotated[Gone, Depends(client_gone)]
 Replaying = Annotated[Replays, Depends(replay_service)]
@@ -90,6 +90,7 @@ Tasks = Annotated[TaskService, Depends(task_service)]
 Reader = Annotated[Identity, Depends(permitted(Permission.TASKS_READ))]
 Lister = Annotated[Identity, Depends(permitted(Permission.TASKS_READ, READS))]
 Writer = Annotated[Identity, Depends(permitted(Permission.TASKS_WRITE))]
-Submitter = Annotated[Identity, Depends(permitted(Permission.TASKS_WRITE, TASKS))]
-Replayer = Annotated[Identity, Depends(permitted(Permission.TASKS_WRITE, TASKS, HEAVY))]
+Submitter = Annotated[Identity, Depends(permitted(Permission.TASKS_WRITE, TASKS, REPEATABLE))]
+Retrier = Annotated[Identity, Depends(permitted(Permission.TASKS_WRITE, TASKS))]
+Replayer = Annotated[Identity, Depends(permitted(Permission.TASKS_WRITE, LATER, HEAVY))]
 Wait = Annotated[float | None, Depends(preferred_wait)]

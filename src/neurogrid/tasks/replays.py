@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from math import ceil
 from typing import Annotated, Any, Final
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from neurogrid.auth.policy import Identity
-from neurogrid.core.errors import Conflict, GridError, NotFound, Unavailable
+from neurogrid.core.errors import Conflict, GridError, NotFound, OutcomeUnknown, Unavailable
 from neurogrid.core.ids import is_id
+from neurogrid.core.prepared import Row
 from neurogrid.events.states import StateEvents
+from neurogrid.idempotency.turns import Turns
+from neurogrid.limits.rows import Grant, Rows
 from neurogrid.queue.answers import Requeued
 from neurogrid.queue.journal import Journal
 from neurogrid.queue.ops import Replay
+from neurogrid.queue.policy import Status
 from neurogrid.tasks import views
 from neurogrid.tasks.load import OwnerLoad
-from neurogrid.tasks.ports import Allowance, Dispatching
+from neurogrid.tasks.policy import GENERATION, cost_of
+from neurogrid.tasks.ports import Allowance, Budget, Dispatching, Models
 from neurogrid.tasks.store import TaskStore
 
 MAX_REPLAYS: Final = 1000
+_REPLAYABLE: Final = frozenset({Status.FAILED, Status.CANCELED})
+_TURN: Final = "replay"
 _NO_TASK = "There is no task with this id among yours."
 
 Given = Annotated[str, StringConstraints(max_length=100)]
@@ -54,7 +62,8 @@ class RefusedReplay(BaseModel):
 
     id: str
     code: str = Field(
-        description="`not_found`, `conflict` (it has neither failed nor been cancelled) or `unavailable`."
+        description="`not_found`, `conflict` (it has neither failed nor been cancelled), `rate_limited`, "
+        "`quota_exceeded` or `unavailable`."
     )
     detail: str
 
@@ -68,74 +77,149 @@ class ReplayAnswer(BaseModel):
 
 
 class Replays:
-    """Puts finished tasks back into the queue."""
+    """Puts finished tasks back into the queue. Each counts as a new task against every limit but the bill."""
 
     def __init__(
         self,
         journal: Journal,
         store: TaskStore,
         states: StateEvents,
+        models: Models,
         dispatching: Dispatching,
         load: OwnerLoad,
+        budget: Budget,
         allowance: Allowance,
     ) -> None:
-        """Write through ``journal``, and let ``dispatching`` know what waits then."""
-        self._allowance = allowance
+        """Write through ``journal``, and let ``dispatching`` know what waits then; hold tokens of ``budget``."""
         self._journal = journal
         self._store = store
         self._states = states
+        self._models = models
         self._dispatching = dispatching
         self._load = load
+        self._budget = budget
+        self._allowance = allowance
+        self._turns = Turns()
 
     async def retry(self, actor: Identity, task: str) -> bytes:
         """Run a failed or cancelled task again and return it as JSON.
 
-        Raises ``NotFound``, ``Conflict``, ``TooManyTasks``, ``QuotaExceeded``, ``Unavailable``.
+        Raises ``NotFound``, ``Conflict``, ``TooManyTasks``, ``QuotaExceeded``, ``LimitExceeded``, ``Unavailable``.
         """
-        if not is_id(task) or await self._store.status(task, actor.user_id) is None:
-            raise NotFound(_NO_TASK)
-        await self._load.admit(actor.user_id)
-        await self._allowance.admit(actor, 0)
-        if await self._replay(actor.user_id, task) is None:
+        async with self._turns.take(actor.user_id, _TURN):
+            found = await self._store.work_of(actor.user_id, [task]) if is_id(task) else {}
+            if task not in found or found[task]["status"] not in _REPLAYABLE:
+                raise _refusal(found[task]["status"] if task in found else None)
+            await self._load.admit(actor.user_id)
+            await self._hold(actor, found[task])
+            answer = await self._replay(actor.user_id, task)
+        if answer is None:
             raise _refusal(await self._store.status(task, actor.user_id))
         row = await self._store.get(task, actor.user_id)
         if row is None:
             raise NotFound(_NO_TASK)
         return views.whole(row)
 
-    async def many(self, actor: Identity, request: ReplayRequest) -> bytes:
-        """Run many tasks again, each by itself, and return JSON that says which. Raises ``TooManyTasks``, ``QuotaExceeded``."""
-        owner, more = actor.user_id, False
-        if request.ids is None:
-            tasks = await self._store.dead_letters(owner, request.model, MAX_REPLAYS + 1)
-            more = len(tasks) > MAX_REPLAYS
-            tasks = tasks[:MAX_REPLAYS]
-        else:
-            tasks = list(dict.fromkeys(request.ids))
-        await self._load.admit(owner, len(tasks))
-        await self._allowance.admit(actor, 0)
-        return orjson.dumps({**await self._replay_all(owner, tasks), "more": more})
+    async def many(self, actor: Identity, request: ReplayRequest, grant: Grant) -> bytes:
+        """Run many tasks again, each by itself but no more than ``grant`` grants, and return JSON that says which.
 
-    async def _replay_all(self, owner: str, tasks: Sequence[str]) -> dict[str, Any]:
-        known = [task for task in tasks if is_id(task)]
-        found = await asyncio.gather(*(self._replay(owner, task) for task in known), return_exceptions=True)
-        outcomes = dict(zip(known, found, strict=True))
+        Raises ``TooManyTasks``; ``LimitExceeded`` or ``QuotaExceeded`` where that alone keeps all from running.
+        """
+        owner, more = actor.user_id, False
+        # One request of an owner at a time: another one could take tokens for a task that this one replays.
+        async with self._turns.take(owner, _TURN):
+            if request.ids is None:
+                tasks = await self._store.dead_letters(owner, request.model, MAX_REPLAYS + 1)
+                more = len(tasks) > MAX_REPLAYS
+                tasks = tasks[:MAX_REPLAYS]
+            else:
+                tasks = list(dict.fromkeys(request.ids))
+            await self._load.admit(owner, len(tasks))
+            return orjson.dumps({**await self._replay_all(actor, tasks, grant), "more": more})
+
+    async def _replay_all(self, actor: Identity, tasks: Sequence[str], grant: Grant) -> dict[str, Any]:
+        found = await self._store.work_of(actor.user_id, [task for task in tasks if is_id(task)])
+        ready = [found[task] for task in tasks if task in found and found[task]["status"] in _REPLAYABLE]
+        outcomes = await self._granted(actor, ready, await grant(len(ready))) if ready else {}
         left = [task for task, outcome in outcomes.items() if outcome is None]
-        statuses = await self._store.statuses(owner, left) if left else {}
+        statuses = {task: row["status"] for task, row in found.items()}
+        statuses.update(await self._store.statuses(actor.user_id, left) if left else {})
         replayed, refused = [], []
         for task in tasks:
             outcome = outcomes.get(task)
             if isinstance(outcome, Requeued):
                 replayed.append(task)
                 continue
-            if isinstance(outcome, BaseException) and not isinstance(outcome, Unavailable):
-                raise outcome
             error = outcome or _refusal(statuses.get(task))
             refused.append({"id": task, "code": error.code, "detail": error.detail})
         return {"replayed": replayed, "refused": refused}
 
+    async def _granted(
+        self, actor: Identity, ready: Sequence[Row], rows: Rows
+    ) -> dict[str, Requeued | GridError | None]:
+        """Replay what the limits let through; say of each other one which of them did not."""
+        outcomes: dict[str, Requeued | GridError | None] = {}
+        try:
+            for row in ready:
+                try:
+                    await self._use(actor, row, rows)
+                    outcomes[row["id"]] = None
+                except GridError as error:
+                    outcomes[row["id"]] = error
+        except BaseException:
+            for task, outcome in outcomes.items():
+                if outcome is None:
+                    self._budget.release(task)
+            raise
+        held = [task for task, outcome in outcomes.items() if outcome is None]
+        if not held:
+            raise next(error for error in outcomes.values() if isinstance(error, GridError))
+        fates = await asyncio.gather(
+            *(self._replay(actor.user_id, task) for task in held), return_exceptions=True
+        )
+        for task, fate in zip(held, fates, strict=True):
+            if not isinstance(fate, Requeued | OutcomeUnknown):
+                rows.put_back()
+            if isinstance(fate, BaseException) and not isinstance(fate, Unavailable):
+                raise fate
+            outcomes[task] = fate
+        return outcomes
+
+    async def _use(self, actor: Identity, row: Row, rows: Rows) -> None:
+        rows.use()
+        try:
+            await self._hold(actor, row)
+        except GridError:
+            rows.put_back()
+            raise
+
+    async def _hold(self, actor: Identity, row: Row) -> None:
+        """Count a task as a new one against the month, and reserve its tokens."""
+        await self._allowance.admit(actor)
+        kind = await self._kind(row["model"])
+        if kind == GENERATION:
+            tokens = ceil(cost_of(kind, row["input_size"], orjson.loads(row["parameters"])))
+            await self._budget.reserve(actor, row["id"], tokens)
+
+    async def _kind(self, model: str) -> str:
+        try:
+            return (await self._models.model(model)).spec.kind
+        except Unavailable:
+            raise
+        except GridError:  # no node has it any more; when one comes that does, it may be of this kind
+            return GENERATION
+
     async def _replay(self, owner: str, task: str) -> Requeued | None:
-        answer = await self._journal.execute(Replay(task, owner))
+        try:
+            answer = await self._journal.execute(Replay(task, owner))
+        except BaseException as error:
+            if not isinstance(error, OutcomeUnknown):
+                self._budget.release(task)
+            raise
+        if (
+            answer is None or answer.status is Status.WAITING
+        ):  # of those who share, the leader alone is charged (R20)
+            self._budget.release(task)
         if answer is not None:
             self._states.requeued(answer)
             self._dispatching.arrived(answer.lane)

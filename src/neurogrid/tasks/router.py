@@ -10,7 +10,7 @@ from neurogrid.core.http.body import StrictJSONRoute
 from neurogrid.core.http.moments import Moment
 from neurogrid.core.http.openapi import problems
 from neurogrid.idempotency.deps import REPLAYED, Key, headers_of
-from neurogrid.limits.deps import GrantedRows
+from neurogrid.limits.deps import GrantedRows, LaterRows
 from neurogrid.tasks.bulk import MAX_BULK_BODY, BulkAnswer, BulkSubmit
 from neurogrid.tasks.deps import (
     Bulk,
@@ -21,6 +21,7 @@ from neurogrid.tasks.deps import (
     Reader,
     Replayer,
     Replaying,
+    Retrier,
     Submit,
     Submitter,
     Tasks,
@@ -61,6 +62,7 @@ async def submit_task(
     wait: Wait,
     key: Key,
     gone: ClientGone,
+    rows: GrantedRows,
 ) -> Response:
     """Submit an AI task.
 
@@ -72,9 +74,11 @@ async def submit_task(
     finished = None
     headers = {}
     if wait is None:
-        submitted = await submissions.submit(actor, body, key=key)
+        submitted = await submissions.submit(actor, body, key=key, granted=rows)
     else:
-        submitted, finished = await submissions.submit_and_wait(actor, body, wait, key=key, gone=gone)
+        submitted, finished = await submissions.submit_and_wait(
+            actor, body, wait, key=key, gone=gone, granted=rows
+        )
         headers["Preference-Applied"] = f"wait={wait:.0f}"
     headers["Location"] = f"/v1/tasks/{submitted.id}"
     if submitted.replayed:
@@ -152,9 +156,11 @@ async def list_dead_letters(
     response_model=ReplayAnswer,
     responses=problems(400, 401, 403, 413, 415, 422, 429, 503),
 )
-async def replay_tasks(body: ReplayRequest, actor: Replayer, replays: Replaying) -> Response:
+async def replay_tasks(
+    body: ReplayRequest, actor: Replayer, replays: Replaying, grant: LaterRows
+) -> Response:
     """Run many failed or cancelled tasks again, or all dead letters; each is replayed or refused by itself."""
-    return Response(await replays.many(actor, body), media_type=JSON)
+    return Response(await replays.many(actor, body, grant), media_type=JSON)
 
 
 @router.get("/{id}", response_model=TaskView, responses=problems(401, 403, 404))
@@ -170,7 +176,7 @@ async def cancel_task(id: TaskId, actor: Writer, tasks: Tasks) -> Response:
 
 
 @router.post("/{id}/retry", response_model=TaskView, responses=problems(401, 403, 404, 409, 429, 503))
-async def retry_task(id: TaskId, actor: Submitter, replays: Replaying) -> Response:
+async def retry_task(id: TaskId, actor: Retrier, replays: Replaying) -> Response:
     """Run a failed or cancelled task again, from the start and with all its attempts."""
     return Response(await replays.retry(actor, id), media_type=JSON)
 

@@ -132,6 +132,19 @@ class TaskStore:
         )
         return {row["id"]: row["status"] for row in rows}
 
+    async def work_of(self, owner: str, tasks: Sequence[str]) -> dict[str, Row]:
+        """Return of those of ``tasks`` that are ``owner``'s their status, and what says how much work they are.
+
+        That is ``model``, ``parameters`` and ``input_size``, the length of the input as JSON.
+        """
+        size = func.length(Task.input).label("input_size")
+        rows = await self._database.all(
+            select(Task.id, Task.status, Task.model, Task.parameters, size).where(
+                Task.id.in_(tasks), Task.owner_id == owner
+            )
+        )
+        return {row["id"]: row for row in rows}
+
     async def cancels_on_disconnect(self, task: str) -> str | None:
         """Return the owner of a task that is not over and shall not outlive its client."""
         row = await self._database.first(

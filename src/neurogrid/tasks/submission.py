@@ -73,18 +73,26 @@ class Submissions:
         self.max_wait = settings.max_wait
 
     async def submit(
-        self, actor: Identity, body: TaskSubmit, *, key: str | None = None, task: str | None = None
+        self,
+        actor: Identity,
+        body: TaskSubmit,
+        *,
+        key: str | None = None,
+        task: str | None = None,
+        granted: Rows | None = None,
     ) -> Submitted:
         """Accept a task, under the id ``task`` if given.
 
         With an idempotency ``key`` that was used before, the task of then is returned as it is now, whatever
-        would be wrong with it by now.
-        Raises ``UnknownModel``, ``Invalid``, ``TooManyTasks``, ``QuotaExceeded``, ``IdempotencyConflict``, ``Unavailable``,
+        would be wrong with it by now, though ``granted`` are none.
+        Raises ``LimitExceeded``, ``UnknownModel``, ``Invalid``, ``TooManyTasks``, ``QuotaExceeded``, ``IdempotencyConflict``, ``Unavailable``,
         ``OutcomeUnknown``.
         """
         wanted = Wanted(body, task or new_id(), once(key, body))
         async with self._turns.take(actor.user_id, key):
             try:
+                if granted is not None:
+                    granted.use()
                 op = await self._preparation.row(actor, wanted)
             except GridError as error:
                 return await self._known_or(error, actor, wanted.once)
@@ -189,6 +197,7 @@ class Submissions:
         *,
         key: str | None = None,
         gone: Gone | None = None,
+        granted: Rows | None = None,
     ) -> tuple[Submitted, bytes | None]:
         """Accept a task and wait for it; the second value is the finished task, if it finished in time.
 
@@ -198,7 +207,7 @@ class Submissions:
         if body.on_disconnect == "detach":
             gone = None
         with self._waiters.expecting(task) as over:
-            submitted = await self.submit(actor, body, key=key, task=task)
+            submitted = await self.submit(actor, body, key=key, task=task, granted=granted)
             if not submitted.replayed and not await self._over(actor, submitted.id, over, seconds, gone):
                 return submitted, None
         if submitted.replayed:

@@ -17,11 +17,14 @@ class QuotaExceeded(GridError):
 
     code, status, title = "quota_exceeded", 429, "Monthly quota used up"
 
-    def __init__(self, month: Month, kind: Kind, used: int, bound: int, now: datetime, advice: str) -> None:
-        """Name the quota, and when it begins anew."""
+    def __init__(
+        self, month: Month, kind: Kind, used: int, bound: int, now: datetime, advice: str, pending: int = 0
+    ) -> None:
+        """Name the quota, and when it begins anew; ``pending`` tasks were let through and are not in ``used`` yet."""
         wait = max(1, int((month.ends_at - now).total_seconds()) + 1)
-        detail = (
-            f"You have used {used:,} of the {bound:,} {SAID[kind]} that you may use in {month}. "
-            f"The next month begins at {month.ends_at:%Y-%m-%dT%H:%M:%SZ}. {advice}"
-        )
+        said = f"You may use {f'{bound:,}' if bound else 'no'} {SAID[kind]} in {month}"
+        if bound:
+            said += f" and have used {used:,}"
+            said += f"; {pending:,} more are on their way" if pending else ""
+        detail = f"{said}. The next month begins at {month.ends_at:%Y-%m-%dT%H:%M:%SZ}. {advice}"
         super().__init__(detail.strip(), headers={"Retry-After": str(wait)})

@@ -15,7 +15,7 @@ from neurogrid.core.db import Database, is_away
 from neurogrid.core.ids import now
 from neurogrid.core.settings_limits import LimitSettings
 from neurogrid.usage.errors import QuotaExceeded
-from neurogrid.usage.policy import Month, Override, Quota, Used, quota_of
+from neurogrid.usage.policy import Kind, Month, Override, Quota, Used, quota_of
 from neurogrid.usage.store import UsageStore
 
 KNOWN_FOR: Final = 2.0
@@ -81,7 +81,8 @@ class Quotas:
         if kind is not None:
             advice = self._settings.upgrade if actor.tier is Tier.FREE else ""
             bound = quota.of(kind) or 0
-            raise QuotaExceeded(month, kind, known.used.of(kind), bound, moment, advice)
+            pending = known.accepted if kind is Kind.TASKS else 0
+            raise QuotaExceeded(month, kind, known.used.of(kind), bound, moment, advice, pending)
         known.accepted += tasks
 
     async def _look(self, user: str, month: Month) -> _Known:

@@ -133,6 +133,39 @@ async def test_a_key_is_answered_though_the_tokens_are_used_up(start: Start) -> 
     assert await generate(ada, 900) == 429
 
 
+async def test_a_replay_reserves_tokens(start: Start) -> None:
+    """LIM-3: a task that runs again takes its tokens again, and is refused where they are not left."""
+    _, ada = await grid_of(start, "2000/hour", Hanging())
+    body = {"model": "brief", "input": "hi", "parameters": {"max_tokens": 900}}
+    id = (await ada.http.post("/v1/tasks", json=body)).json()["id"]
+    again, path = f"/v1/tasks/{id}/retry", "/v1/tasks/dead-letters/replay"
+    await ada.http.post(f"/v1/tasks/{id}/cancel")
+    answers = await asyncio.gather(*(ada.http.post(again) for _ in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
+    assert await generate(ada, 900) == 429
+    await ada.http.post(f"/v1/tasks/{id}/cancel")
+    for answer in (await ada.http.post(again), await ada.http.post(path, json={"ids": [id]})):
+        assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+        assert "tokens of text generation" in answer.json()["detail"]
+    assert (await ada.task(id))["status"] == "canceled"
+
+
+async def test_a_replay_that_is_not_written_takes_no_tokens(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LIM-3: what the journal refuses gives its tokens back."""
+    _, ada = await grid_of(start, "2000/hour", Hanging())
+    body = {"model": "brief", "input": "hi", "parameters": {"max_tokens": 900}}
+    id = (await ada.http.post("/v1/tasks", json=body)).json()["id"]
+    await ada.http.post(f"/v1/tasks/{id}/cancel")
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "execute", AsyncMock(side_effect=Unavailable("busy")))
+        assert (await ada.http.post(f"/v1/tasks/{id}/retry")).status_code == 503
+        answer = await ada.http.post("/v1/tasks/dead-letters/replay", json={"ids": [id]})
+        assert [row["code"] for row in answer.json()["refused"]] == ["unavailable"]
+    assert await generate(ada, 900) == 202
+
+
 def budget(tell: Any, counting: Counting, settings: LimitSettings) -> TokenBudget:
     return TokenBudget(LimitService(settings, counting), counting, tell)
 

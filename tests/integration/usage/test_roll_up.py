@@ -164,7 +164,7 @@ async def test_exactly_the_quota_is_let_through(books: Books) -> None:
     error = next(outcome for outcome in outcomes if outcome is not None)
     assert isinstance(error, QuotaExceeded)
     assert (error.code, error.status, error.headers["Retry-After"]) == ("quota_exceeded", 429, "2")
-    assert "10 tasks" in error.detail
+    assert "You may use 10 tasks in November 2026 and have used 0; 10 more are on their way." in error.detail
     assert "2026-12-01T00:00:00Z" in error.detail
     await books.use(ada, LAST.date(), requests=10)
     with pytest.raises(QuotaExceeded):
@@ -214,7 +214,8 @@ async def test_own_quotas(books: Books) -> None:
     await books.quotas.admit(ada, 10)
     await books.quotas.admit(pro, 10**6)
     await books.quotas.set(trail, pro.user_id, Override(tasks=0))
-    with pytest.raises(QuotaExceeded):
+    await books.use(pro, LAST.date(), requests=23)
+    with pytest.raises(QuotaExceeded, match=r"^You may use no tasks in November 2026\. The next"):
         await books.quotas.admit(pro)
 
 

@@ -136,6 +136,9 @@ async def test_a_quota_used_up(start: Start) -> None:
     answer = await ada.http.post("/v1/tasks", json=body)
     assert (answer.status_code, answer.json()["code"]) == (429, "quota_exceeded")
     assert 0 < int(answer.headers["retry-after"]) <= 31 * 86400
+    again = await ada.http.post(f"/v1/tasks/{failed}/retry")
+    replay = await ada.http.post("/v1/tasks/dead-letters/replay", json={"ids": [failed]})
+    assert {(each.status_code, each.json()["code"]) for each in (again, replay)} == {(429, "quota_exceeded")}
     assert (await asked(ada, "/month"))["tasks"] == {"used": 2, "quota": 2, "remaining": 0, "percent": 100.0}
     path = f"/v1/admin/users/{ada.id}/quota"
     set_ = (await admin.http.put(path, json={"tasks": 3, "tokens": 0})).json()
