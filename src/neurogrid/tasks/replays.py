@@ -216,9 +216,8 @@ class Replays:
             if not isinstance(error, OutcomeUnknown):
                 self._budget.release(task)
             raise
-        if (
-            answer is None or answer.status is Status.WAITING
-        ):  # of those who share, the leader alone is charged (R20)
+        # Of those who share an execution the leader alone is charged (R20).
+        if answer is None or answer.status is Status.WAITING:
             self._budget.release(task)
         if answer is not None:
             self._states.requeued(answer)
