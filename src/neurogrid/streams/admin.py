@@ -90,6 +90,11 @@ class AdminFeed:
         """Tell whether somebody may follow the channel: whoever may see anything of it."""
         return identity is not None and any(identity.may(each) for each in ADMIN_NEWS.values())
 
+    async def begin(self) -> None:
+        """Find out where the audit log ends, so that whoever follows next misses nothing from now on."""
+        if self._seen is None and self.read_audit is not None:
+            self._seen, _ = await self.read_audit(None)
+
     def follow(self, connection: Connection) -> None:
         """Serve a connection from now on."""
         self._watchers.add(connection)

@@ -242,6 +242,7 @@ class Session:
         elif channel == ADMIN:
             if not self._hub.admin.open_to(identity):
                 raise Forbidden("This channel is for operators and administrators.")
+            await self._hub.admin.begin()
             self._leave(channel)
             self._say("subscribed", channel=channel)
             self._hub.admin.follow(self._connection)

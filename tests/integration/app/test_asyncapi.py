@@ -68,6 +68,7 @@ async def test_live_events(start: Start) -> None:
             await talk.say(type="subscribe", channel=channel)
             await talk.hear("subscribed")
         await admin.http.post("/v1/admin/announcements", json={"message": "Hello.", "level": "warning"})
+        await admin.http.post("/v1/nodes/tokens", json={"name": "told to operators"})
         wanted = {"system", "stats", "admin"}
         while wanted:
             wanted.discard((await talk.hear("event"))["channel"])
