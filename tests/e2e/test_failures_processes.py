@@ -115,7 +115,10 @@ def test_nodes_are_killed_hang_and_are_cut_off(stage: Stage) -> None:
 
     lost = [task for task in done if placed.get(task["id"]) in VICTIMS]
     assert {placed[task["id"]] for task in lost} == set(VICTIMS)
-    assert {(task["status"], task["attempt"]) for task in lost} == {("completed", 2)}
+    assert {task["status"] for task in lost} == {"completed"}
+    assert (
+        min(task["attempt"] for task in lost) == 2
+    )  # more where a victim, not yet given up, got it once more
     assert {task["node"] for task in lost} == {"node-a"}
     assert {task["status"] for task in done} == {"completed"}
     for task in tasks:

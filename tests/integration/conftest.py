@@ -6,11 +6,20 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
+from neurogrid.core import db, prepared
 from tests.support.gateway import Account, RunningGateway, Start, running
 from tests.support.truth import Truth, truth_of
 from tests.support.usage import adds_up
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not take a busy machine for a database that is away."""
+    for module in (db, prepared):
+        monkeypatch.setattr(module, "ANSWER_WITHIN", 12.0)
 
 
 @pytest_asyncio.fixture
