@@ -15,7 +15,7 @@ up: $(VENV)/.project  ## Start NeuroGrid on this machine.
 
 # Tests wait for processes and servers more than they compute, so there may be more of them than cores.
 test: $(VENV)/.project  ## Run all tests, or TEST=path of some.
-	@$(BIN)/pytest --numprocesses=3 --dist=loadgroup $(TEST)
+	@$(BIN)/pytest --numprocesses=4 --dist=loadgroup $(TEST)
 
 check: $(VENV)/.project  ## Check format, lint, types and the direction of imports.
 	@$(BIN)/ruff format --check --quiet .

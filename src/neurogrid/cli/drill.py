@@ -80,7 +80,7 @@ def drill(
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     with _room(seed, keep=keep) as directory, _watching() as watch:
         if self_test:
-            _test_itself(directory, seed, watch, without or list(Protection), json=json)
+            _test_itself(directory, seed, watch, without or list(Protection), rate, json=json)
             return
         order = Order(directory, seed, minutes * 60, gateways, nodes, rate)
         report = _run(Exercise(order, watch, screen.note).run())
@@ -120,13 +120,13 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _test_itself(
-    directory: Path, seed: int, watch: Watch, only: Collection[Protection], *, json: bool
+    directory: Path, seed: int, watch: Watch, only: Collection[Protection], rate: float, *, json: bool
 ) -> None:
     """Run the drills that have to fail, and fail where one does not."""
     from neurogrid.drill.selftest import self_test
 
     outcomes: list[Outcome] = []
-    _run(self_test(directory, seed, watch, screen.note, outcomes.append, only))
+    _run(self_test(directory, seed, watch, screen.note, outcomes.append, only, rate))
     blind = [outcome.trial.protection.value for outcome in outcomes if not outcome.noticed]
     if json:
         screen.print_json({"seed": seed, "blind": blind, "trials": [each.as_json() for each in outcomes]})

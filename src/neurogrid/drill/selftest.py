@@ -77,8 +77,12 @@ async def self_test(
     tell: Tell,
     done: Callable[[Outcome], None],
     only: Collection[Protection],
+    rate: float,
 ) -> None:
-    """Run the trials of ``only`` these protections below ``directory``; ``done`` is told each outcome."""
+    """Run the trials of ``only`` these protections below ``directory``, at ``rate`` tasks a second.
+
+    ``done`` is told each outcome.
+    """
     for trial in TRIALS:
         if trial.protection not in only:
             continue
@@ -87,6 +91,7 @@ async def self_test(
             directory / trial.protection.value,
             seed,
             SECONDS,
+            rate=rate,
             settle=SETTLE,
             deck=trial.deck,
             environment={VARIABLE: trial.protection.value, **trial.environment},
