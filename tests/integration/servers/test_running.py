@@ -16,6 +16,7 @@ import redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from neurogrid.servers.folders import short_folder
 from neurogrid.servers.running import Servers, running_servers
 from tests.support.until import until_blocking
 
@@ -110,3 +111,6 @@ def test_long_paths_are_no_hindrance(folder: Path) -> None:
         assert execute(servers, "SELECT 1") == 1
         with redis.Redis.from_url(servers.redis_url) as client:
             assert client.ping()
+        short = [short_folder(directory / name) for name in ("postgres", "valkey")]
+        assert all(path.exists() for path in short)
+    assert not any(path.exists() for path in short), "nothing is left outside of the directory"
