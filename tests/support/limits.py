@@ -1,10 +1,17 @@
-"""Rate limits that no test reaches which is about something else: they count all the same."""
+"""Rate limits that no test reaches which is about something else (they count all the same), and ones to reach."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
 
 from neurogrid.core.settings_limits import EnterpriseLimits, FreeLimits, LimitSettings, ProLimits
 from neurogrid.limits.counting import Counting
 from neurogrid.limits.service import LimitService
+
+if TYPE_CHECKING:  # which gives every gateway of the tests what is here
+    from tests.support.gateway import Account
 
 _MANY = "1000000/minute"
 
@@ -21,6 +28,20 @@ GENEROUS = LimitSettings(
     sign_in_address=_MANY,
     redis_timeout=5.0,
 )
+
+
+TASK = {"model": "debug.echo", "input": "hi"}
+
+
+def few(*, requests: str = "", tasks: str = "", tokens: str = "") -> LimitSettings:
+    """Return generous limits but for what a free user may."""
+    free = FreeLimits(requests=requests, tasks=tasks, tokens=tokens)
+    return GENEROUS.model_copy(update={"free": free})
+
+
+async def submit(account: Account, **headers: str) -> httpx.Response:
+    """Submit a task that is done at once."""
+    return await account.http.post("/v1/tasks", json=TASK, headers=headers)
 
 
 def as_environment(settings: LimitSettings = GENEROUS) -> dict[str, str]:

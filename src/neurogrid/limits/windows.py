@@ -30,7 +30,7 @@ class Standing(NamedTuple):
 
     left: int
     reset: int
-    """Until all that is counted now is forgotten or, of a sliding window, begins to be."""
+    """Until all that is counted now is forgotten or, of a sliding window, begins to be; no less than ``wait``."""
     wait: int
     """Until what was asked for would be granted; 0: at once."""
 
@@ -128,7 +128,8 @@ def stand(window: Window, state: State, now: int, cost: int) -> Standing:
         return Standing(max(0, room), remains, 0)
     if window.algorithm is Algorithm.FIXED_WINDOW:
         return Standing(max(0, room), remains, remains)
-    return Standing(max(0, room), remains, _sliding_wait(window, state, remains, window.amount - cost))
+    wait = _sliding_wait(window, state, remains, window.amount - cost)
+    return Standing(max(0, room), max(remains, wait), wait)
 
 
 def _sliding_wait(window: Window, state: State, remains: int, most: int) -> int:
