@@ -82,6 +82,24 @@ class Puppet:
             self.running -= 1
 
 
+def speaker(*texts: str, then: asyncio.Event | None = None) -> Any:
+    """Return an act that emits texts, waits for ``then``, and returns the joined text."""
+
+    async def act(input: Any, emit: Emit) -> Any:
+        for text in texts:
+            await emit.chunk({"text": text})
+        if then is not None:
+            await then.wait()
+        return {"text": "".join(texts)}
+
+    return act
+
+
+def order(task: str) -> Assign:
+    """Return an order to the puppet."""
+    return Assign(task, 1, "puppet", msgspec.Raw(b'"hi"'), msgspec.Raw(b"{}"), 60)
+
+
 class Gateway:
     """The other end of a node's link: ``expect`` takes messages by type, keeping the others for later."""
 

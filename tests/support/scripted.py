@@ -13,6 +13,7 @@ import orjson
 from pydantic import SecretStr
 
 from neurogrid.auth.policy import Identity, Role, Tier
+from neurogrid.auth.trail import Trail
 from neurogrid.core.background import Background
 from neurogrid.core.ids import new_id
 from neurogrid.core.settings import GridSettings, Settings, TaskSettings
@@ -165,6 +166,11 @@ class ScriptedNode:
         """Present a result."""
         await self.say(result(order, seq=seq, output=output))
 
+    async def complete(self, order: Assign) -> None:
+        """Present a result, and see it committed."""
+        await self.finish(order)
+        assert (await self.expect(Committed)).task == order.task
+
     async def fail(self, order: Assign, *, retryable: bool = True, seq: int = 1) -> None:
         """Report an error."""
         failure = Failure("boom", "it broke")
@@ -199,6 +205,11 @@ class World:
         self.gateways = gateways
         self.background = Background()
         self.owner = Identity(new_id(), new_id(), Role.USER, Tier.PRO)
+
+    @property
+    def trail(self) -> Trail:
+        """What notes the orders of whoever is on the server itself."""
+        return Trail(self.gateway.identity.audit)
 
     @property
     def gateway(self) -> Gateway:

@@ -1,11 +1,4 @@
-"""Sessions: a sign-in that lasts, its refresh tokens, and how it ends.
-
-A refresh token is good for one use and is exchanged for a successor. If it is presented again, either its owner or
-a thief has been left with an old one; nobody can tell who, so the whole session ends. One thing is excepted: two
-windows of one browser that refresh at the same moment, and a client whose answer was lost, present the same token
-within seconds. They get the *same* successor, which is a keyed hash of the token presented, as long as that one is
-unused. So the family never forks, and a theft shows as soon as both have gone on.
-"""
+"""Sessions: a sign-in that lasts, how it goes on by refresh tokens (``refreshing``), and how it ends."""
 
 from __future__ import annotations
 
@@ -20,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from neurogrid.auth import tokens
 from neurogrid.auth.access import AccessTokens
 from neurogrid.auth.audit import Audit
-from neurogrid.auth.tables import AuthSession, RefreshToken, User
+from neurogrid.auth.refreshing import RefreshTokens
+from neurogrid.auth.tables import AuthSession, User
 from neurogrid.auth.trail import Note
 from neurogrid.auth.visitors import Visitor, printable
 from neurogrid.core.crypto import Keyring
@@ -35,7 +29,6 @@ log = structlog.get_logger(__name__)
 SHOWN = 100
 KEPT = timedelta(days=30)
 """How long an ended session is kept, to tell where an account was used from."""
-_SUCCESSOR = "refresh token successor"
 _BAD = (
     "The refresh token is not valid: it is unknown, used, expired, or its session has ended. Sign in again."
 )
@@ -74,7 +67,7 @@ class Sessions:
         """Keep them in ``database``."""
         self._audit = audit
         self._database = database
-        self._keyring = keyring
+        self._tokens = RefreshTokens(database, keyring, settings)
         self._access = access
         self._settings = settings
         self.forget = forget
@@ -96,7 +89,7 @@ class Sessions:
         await transaction.flush()
         await self._end_surplus(transaction, user_id)
         token = tokens.make(tokens.REFRESH_TOKEN)
-        expires = await self._keep(transaction, token, session.id, session.expires_at)
+        expires = await self._tokens.keep(transaction, token, session.id, session.expires_at)
         return self._issued(user_id, session.id, token, expires)
 
     async def refresh(self, text: str, visitor: Visitor, check: Check = lambda _: None) -> Issued:
@@ -114,53 +107,32 @@ class Sessions:
         self, transaction: AsyncSession, text: str, visitor: Visitor, check: Check
     ) -> Issued | None:
         """Return the exchange; ``None`` if the session had to be ended, which is to be committed."""
-        moment = now()
-        digest = tokens.digest(text)
-        successor = tokens.successor(text, self._keyring.newest(_SUCCESSOR).value)
-        taken = await transaction.scalar(
-            update(RefreshToken)
-            .where(
-                RefreshToken.hash == digest, RefreshToken.used_at.is_(None), RefreshToken.expires_at > moment
-            )
-            .values(used_at=moment, successor=successor.hash)
-            .returning(RefreshToken.session_id)
-        )
-        if taken is None:
-            return await self._repeat(transaction, text, digest, visitor, check)
-        check(taken)
-        session = await self._touch(transaction, taken, visitor)
-        expires = await self._keep(transaction, successor, taken, session["expires_at"])
-        return self._issued(session["user_id"], taken, successor, expires)
+        used = await self._tokens.use(transaction, text)
+        if used is None:
+            return await self._repeat(transaction, text, visitor, check)
+        session_id, successor = used
+        check(session_id)
+        session = await self._touch(transaction, session_id, visitor)
+        expires = await self._tokens.keep(transaction, successor, session_id, session["expires_at"])
+        return self._issued(session["user_id"], session_id, successor, expires)
 
     async def _repeat(
-        self, transaction: AsyncSession, text: str, digest: str, visitor: Visitor, check: Check
+        self, transaction: AsyncSession, text: str, visitor: Visitor, check: Check
     ) -> Issued | None:
         """Answer a token that was used before: alike within moments, else as what it is, a theft."""
-        found = await transaction.execute(
-            select(RefreshToken.session_id, RefreshToken.used_at, RefreshToken.successor).where(
-                RefreshToken.hash == digest
-            )
-        )
-        row = found.mappings().first()
-        if row is None or row["used_at"] is None:
+        before = await self._tokens.used_before(transaction, text)
+        if before is None:
             raise Unauthenticated(_BAD)
-        check(row["session_id"])
-        session = await self._touch(transaction, row["session_id"], visitor)
-        grace = timedelta(seconds=self._settings.refresh_grace)
-        if now() - row["used_at"] <= grace:
-            expires = await transaction.scalar(
-                select(RefreshToken.expires_at).where(
-                    RefreshToken.hash == row["successor"], RefreshToken.used_at.is_(None)
-                )
-            )
-            for key in self._keyring.derive(_SUCCESSOR):
-                again = tokens.successor(text, key.value)
-                if expires is not None and again.hash == row["successor"]:
-                    return self._issued(session["user_id"], row["session_id"], again, expires)
-        log.warning("session.refresh_token_reused", session=row["session_id"], user=session["user_id"])
-        await self.end(transaction, session["user_id"], row["session_id"], "refresh token reused")
+        session_id = before["session_id"]
+        check(session_id)
+        session = await self._touch(transaction, session_id, visitor)
+        successor = await self._tokens.successor(transaction, text, before)
+        if successor is not None:
+            return self._issued(session["user_id"], session_id, *successor)
+        log.warning("session.refresh_token_reused", session=session_id, user=session["user_id"])
+        await self.end(transaction, session["user_id"], session_id, "refresh token reused")
         await self._audit.note(
-            transaction, "session.token_reused", session["user_id"], row["session_id"], visitor.address
+            transaction, "session.token_reused", session["user_id"], session_id, visitor.address
         )
         return None
 
@@ -183,21 +155,6 @@ class Sessions:
         if row is None:
             raise Unauthenticated(_BAD)
         return dict(row)
-
-    async def _keep(
-        self, transaction: AsyncSession, token: tokens.Secret, session_id: str, ends: datetime
-    ) -> datetime:
-        """Store a refresh token and return until when it is good: never longer than its session."""
-        moment = now()
-        expires = min(moment + timedelta(seconds=self._settings.refresh_token), ends)
-        transaction.add(
-            RefreshToken(
-                hash=token.hash, session_id=session_id, created_at=moment, expires_at=expires,
-                used_at=None, successor=None,
-            )
-        )  # fmt: skip
-        await transaction.flush()
-        return expires
 
     def _issued(self, user_id: str, session_id: str, token: tokens.Secret, expires: datetime) -> Issued:
         access = self._access.make(user_id, session_id)
@@ -237,12 +194,7 @@ class Sessions:
 
     async def session_of(self, refresh_token: str) -> tuple[str, str] | None:
         """Return user and session of a refresh token, used or not, if there is such a one."""
-        row = await self._database.first(
-            select(AuthSession.user_id, AuthSession.id)
-            .join(RefreshToken, RefreshToken.session_id == AuthSession.id)
-            .where(RefreshToken.hash == tokens.digest(refresh_token))
-        )
-        return (row["user_id"], row["id"]) if row else None
+        return await self._tokens.session_of(refresh_token)
 
     async def revoke(self, user_id: str, session_id: str, why: str, note: Note) -> None:
         """End one session: here at once, elsewhere within 5 s (R28). Raises ``NotFound``."""
@@ -291,7 +243,7 @@ class Sessions:
         """Delete tokens that are expired, and sessions that ended long ago."""
         moment = now()
         async with self._database.transaction() as transaction:
-            await transaction.execute(delete(RefreshToken).where(RefreshToken.expires_at < moment))
+            await self._tokens.forget_expired(transaction)
             await transaction.execute(delete(AuthSession).where(AuthSession.expires_at < moment - KEPT))
 
 

@@ -230,8 +230,10 @@ class RedisBus:
         await self._healthy.wait()
         while True:
             events, messages = await self._outbox.take()
-            lone = [event for event in events if is_lone(event)]
-            others = [event for event in events if not is_lone(event)] if lone else events
+            lone: list[Event] = []
+            others: list[Event] = []
+            for event in events:
+                (lone if is_lone(event) else others).append(event)
             outcomes = await self._appender.send(others, messages, lone)
             for task_id in {event.task for event, outcome in outcomes if outcome is Outcome.GAP}:
                 self._fill(task_id)

@@ -102,8 +102,7 @@ class Quotas:
 
     async def _refresh(self, user: str, known: _Known, month: Month) -> None:
         try:
-            own = await self._store.override(user)
-            used = await self._store.month(user, month)
+            own, used = await self._read(user, month)
         except Exception as error:
             if known.month != month or not is_away(error):
                 raise
@@ -115,8 +114,11 @@ class Quotas:
     async def standing(self, user: str, tier: Tier) -> Standing:
         """Return where a user stands this month, as of now."""
         month = Month.of(self._clock())
-        own = await self._store.override(user)
-        return Standing(month, await self._store.month(user, month), quota_of(self._settings, tier, own), own)
+        own, used = await self._read(user, month)
+        return Standing(month, used, quota_of(self._settings, tier, own), own)
+
+    async def _read(self, user: str, month: Month) -> tuple[Override | None, Used]:
+        return await asyncio.gather(self._store.override(user), self._store.month(user, month))
 
     async def set(self, trail: Trail, user: str, own: Override | None) -> None:
         """Set what a user has in place of the tier's quotas, or (``None``) nothing; it holds within seconds."""

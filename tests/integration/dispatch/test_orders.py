@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from neurogrid.auth.trail import Trail
 from neurogrid.core.errors import GridError
 from neurogrid.dispatch import orders
 from neurogrid.dispatch.connection import (
     CLOSE_FORBIDDEN,
-    CLOSE_REFUSED,
-    CLOSE_UNAUTHENTICATED,
     NodeConnection,
 )
 from neurogrid.gateway import Gateway
-from neurogrid.nodes.policy import NodeState, Scope
-from neurogrid.nodes.schemas import NewToken, NodeView
+from neurogrid.nodes.policy import NodeState
+from neurogrid.nodes.schemas import NodeView
 from neurogrid.protocol.link import LinkClosed
-from neurogrid.protocol.messages import Assign, Committed, Drain, Drained, Refuse
+from neurogrid.protocol.messages import Assign, Drain, Drained, Refuse
 from tests.support.scripted import ScriptedNode, World, world_of
 from tests.support.until import until
 
@@ -37,22 +33,10 @@ async def pair(request: pytest.FixtureRequest, postgres_url: str, redis_url: str
         yield opened
 
 
-@pytest_asyncio.fixture
-async def deaf(postgres_url: str) -> AsyncIterator[World]:
-    """Two gateways on PostgreSQL that cannot hear each other."""
-    async with world_of(postgres_url, gateways=2) as opened:
-        yield opened
-
-
 async def seen(world: World, name: str = "node", gateway: Gateway | None = None) -> NodeView:
     """Return a node as operators see it."""
     (found,) = [node for node in await (gateway or world.gateway).nodes.overview() if node.name == name]
     return found
-
-
-def trail(world: World) -> Trail:
-    """Whoever gives orders here: the server itself."""
-    return Trail(world.gateway.identity.audit)
 
 
 async def id_of(world: World, name: str = "node") -> str:
@@ -85,16 +69,11 @@ async def given(world: World, node: ScriptedNode) -> Assign:
     return order
 
 
-async def finish(node: ScriptedNode, order: Assign) -> None:
-    await node.finish(order)
-    assert (await node.expect(Committed)).task == order.task
-
-
 async def runs_again(world: World, task: str, node: ScriptedNode, reason: str) -> None:
     """Let ``node`` finish a task that another one had: as its second attempt, with nothing charged."""
     order = await node.expect(Assign)
     assert (order.task, order.attempt) == (task, 2)
-    await finish(node, order)
+    await node.complete(order)
     row = await world.truth.task(task)
     assert (row["status"], row["attempt"], row["errors"], row["losses"]) == ("completed", 2, 0, 0)
     (retrying,) = [event for event in await world.truth.events(task) if event.type == "task.retrying"]
@@ -102,7 +81,7 @@ async def runs_again(world: World, task: str, node: ScriptedNode, reason: str) -
 
 
 async def cordon(world: World, name: str = "node") -> None:
-    await world.gateway.nodes.cordon(await id_of(world, name), trail(world))
+    await world.gateway.nodes.cordon(await id_of(world, name), world.trail)
     await until(lambda: not connection_of(world, name).accepting, what=f"{name} gets nothing new")
 
 
@@ -117,17 +96,17 @@ async def test_a_cordoned_node_gets_nothing_new(world: World) -> None:
     waiting = [await world.submit() for _ in range(2)]
     await world.gateway._watch.poll()
     assert world.gateway._dispatcher.reserve("m") is None
-    await finish(node, first)
+    await node.complete(first)
     other = await world.node("other", slots=1)
     order = await other.expect(Assign)
     assert order.task == waiting[0]
     assert (await world.truth.task(waiting[1]))["status"] == "queued"
     assert not connection_of(world).running
-    await world.gateway.nodes.uncordon(await id_of(world), trail(world))
+    await world.gateway.nodes.uncordon(await id_of(world), world.trail)
     again = await node.expect(Assign)
     assert (again.task, again.attempt) == (waiting[1], 1)
-    await finish(other, order)
-    await finish(node, again)
+    await other.complete(order)
+    await node.complete(again)
 
 
 async def test_orders_can_be_given_twice(world: World) -> None:
@@ -135,14 +114,14 @@ async def test_orders_can_be_given_twice(world: World) -> None:
     await world.node()
     id = await id_of(world)
     nodes = world.gateway.nodes
-    assert (await nodes.uncordon(id, trail(world))).state is NodeState.ACTIVE
+    assert (await nodes.uncordon(id, world.trail)).state is NodeState.ACTIVE
     for _ in range(2):
-        assert (await nodes.cordon(id, trail(world))).state is NodeState.CORDONED
-    first = await nodes.drain(id, 600, trail(world))
-    again = await nodes.drain(id, 5, trail(world))
+        assert (await nodes.cordon(id, world.trail)).state is NodeState.CORDONED
+    first = await nodes.drain(id, 600, world.trail)
+    again = await nodes.drain(id, 5, world.trail)
     assert (again.state, again.drain_until) == (NodeState.DRAINING, first.drain_until)
-    assert (await nodes.cordon(id, trail(world))).state is NodeState.DRAINING
-    back = await nodes.uncordon(id, trail(world))
+    assert (await nodes.cordon(id, world.trail)).state is NodeState.DRAINING
+    back = await nodes.uncordon(id, world.trail)
     assert (back.state, back.drain_until) == (NodeState.ACTIVE, None)
 
 
@@ -167,8 +146,8 @@ async def test_an_order_reaches_every_gateway(pair: World) -> None:
     await cordon(world)
     task = await world.submit(world.gateways[1])
     assert (await world.truth.task(task))["status"] == "queued"
-    await world.gateway.nodes.uncordon(await id_of(world), trail(world))
-    await finish(node, await node.expect(Assign))
+    await world.gateway.nodes.uncordon(await id_of(world), world.trail)
+    await node.complete(await node.expect(Assign))
 
 
 async def test_an_order_is_obeyed_at_once(postgres_url: str, redis_url: str) -> None:
@@ -190,14 +169,14 @@ async def test_a_drained_node_hands_back_uncharged(world: World) -> None:
     node = await world.node(slots=2)
     done, kept = [await given(world, node) for _ in range(2)]
     other = await world.node("other")
-    await world.gateway.nodes.drain(await id_of(world), 60, trail(world))
+    await world.gateway.nodes.drain(await id_of(world), 60, world.trail)
     told = await node.expect(Drain)
     assert 50 < told.deadline_s <= 60
     late = await world.submit()
     order = await other.expect(Assign)
     assert order.task == late
-    await finish(other, order)
-    await finish(node, done)
+    await other.complete(order)
+    await node.complete(done)
     await node.say(Refuse(kept.task, kept.attempt, "drained", leaving=True))
     await runs_again(world, kept.task, other, "drained")
     for _ in range(3):
@@ -225,21 +204,21 @@ async def test_an_assignment_that_crossed_the_goodbye_comes_back(world: World) -
 async def test_a_new_process_of_a_draining_node_is_cordoned(world: World) -> None:
     """Whoever was to be drained has left; its successor waits until an operator takes it back."""
     node = await world.node()
-    await world.gateway.nodes.drain(await id_of(world), 60, trail(world))
+    await world.gateway.nodes.drain(await id_of(world), 60, world.trail)
     await node.expect(Drain)
     await node.disconnect()
     successor = await world.node()
     assert (await seen(world)).state is NodeState.CORDONED
     assert not connection_of(world).accepting
-    await world.gateway.nodes.uncordon(await id_of(world), trail(world))
+    await world.gateway.nodes.uncordon(await id_of(world), world.trail)
     await world.submit()
-    await finish(successor, await successor.expect(Assign))
+    await successor.complete(await successor.expect(Assign))
 
 
 async def test_a_draining_node_that_reconnects_goes_on_to_leave(world: World) -> None:
     """A drain is not forgotten over a broken connection: the same process is told again, for the time left."""
     node = await world.node()
-    await world.gateway.nodes.drain(await id_of(world), 60, trail(world))
+    await world.gateway.nodes.drain(await id_of(world), 60, world.trail)
     first = await node.expect(Drain)
     await node.disconnect()
     await node.attach()
@@ -258,7 +237,7 @@ async def test_draining_a_node_that_is_away(world: World) -> None:
         return not (await seen(world)).connected
 
     await until(away)
-    await world.gateway.nodes.drain(await id_of(world), 60, trail(world))
+    await world.gateway.nodes.drain(await id_of(world), 60, world.trail)
     await state_is(world, NodeState.CORDONED)
 
 
@@ -269,7 +248,7 @@ async def test_who_does_not_leave_is_made_to(world: World, monkeypatch: pytest.M
     task = await world.submit()
     await node.expect(Assign)
     other = await world.node("other")
-    await world.gateway.nodes.drain(await id_of(world), 0, trail(world))
+    await world.gateway.nodes.drain(await id_of(world), 0, world.trail)
     assert (await node.hung_up()).code == CLOSE_FORBIDDEN
     await runs_again(world, task, other, "drained")
 
@@ -287,7 +266,7 @@ async def test_a_removed_node_is_gone(world: World) -> None:
     await node.expect(Assign)
     other = await world.node("other")
     id = await id_of(world)
-    await world.gateway.nodes.remove(id, trail(world))
+    await world.gateway.nodes.remove(id, world.trail)
     closed = await node.hung_up()
     assert (closed.code, "removed" in closed.reason) == (CLOSE_FORBIDDEN, True)
     await runs_again(world, task, other, "node_removed")
@@ -308,7 +287,7 @@ async def test_a_node_of_another_gateway_is_removed(pair: World) -> None:
     task = await world.submit(world.gateways[1])
     await node.expect(Assign)
     other = await world.node("other")
-    await world.gateway.nodes.remove(await id_of(world), trail(world))
+    await world.gateway.nodes.remove(await id_of(world), world.trail)
     assert (await node.hung_up()).code == CLOSE_FORBIDDEN
     await runs_again(world, task, other, "node_removed")
 
@@ -320,68 +299,5 @@ async def test_a_node_that_is_away_is_removed(world: World) -> None:
     await node.expect(Assign)
     await node.disconnect()
     other = await world.node("other")
-    await world.gateway.nodes.remove(await id_of(world), trail(world))
+    await world.gateway.nodes.remove(await id_of(world), world.trail)
     await runs_again(world, task, other, "node_removed")
-
-
-# --- tokens -----------------------------------------------------------------------------------
-
-
-async def token_of(world: World, **wanted: Any) -> Scope:
-    """Make a token and return what a node gets that shows it."""
-    tokens = world.gateway.join_tokens
-    async with world.gateway._database.transaction() as transaction:
-        made = await tokens.create(transaction, NewToken(**wanted), trail(world))
-    return await tokens.admit(made.token)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "reason"),
-    [({"node": "lab"}, "of the name lab"), ({"models": ["n", "o"]}, "does not allow the model m")],
-)
-async def test_a_token_lets_in_what_it_is_for(world: World, wanted: dict[str, Any], reason: str) -> None:
-    """A node of another name, or with another model, is turned away with the reason."""
-    node = ScriptedNode(world, scope=await token_of(world, **wanted))
-    with pytest.raises(LinkClosed) as refused:
-        await node.attach()
-    assert (refused.value.code, reason in refused.value.reason) == (CLOSE_FORBIDDEN, True)
-    assert await world.gateway.nodes.overview() == []
-    fitting = ScriptedNode(world, "lab", models=("n",), scope=node.scope)
-    await fitting.attach()
-
-
-async def test_nonsense_is_no_matter_of_scope(world: World) -> None:
-    """A hello that makes no sense may be mended and tried again, which its close code says."""
-    with pytest.raises(LinkClosed) as refused:
-        await ScriptedNode(world, "n" * 201, scope=await token_of(world)).attach()
-    assert refused.value.code == CLOSE_REFUSED
-
-
-@pytest.mark.parametrize("ending", ["revoked", "expired"])
-async def test_a_token_that_ends_takes_its_nodes_along(deaf: World, ending: str) -> None:
-    """Nodes that joined by a token are disconnected when it ends, at every gateway, and no others.
-
-    Their tasks run elsewhere, uncharged.
-    """
-    world = deaf
-    lifetime = {"expires_in_s": 3.0} if ending == "expired" else {}
-    scope = await token_of(world, **lifetime)
-    nodes = [ScriptedNode(world, f"node-{n}", slots=1, scope=scope) for n in range(2)]
-    tasks = []
-    for node, gateway in zip(nodes, world.gateways, strict=True):
-        await node.attach(gateway)
-        tasks.append(await world.submit(gateway))
-        await node.expect(Assign)
-    other = ScriptedNode(world, "other", scope=await token_of(world))
-    await other.attach()
-    if ending == "revoked":
-        await world.gateway.join_tokens.revoke(scope.token, trail(world))
-    for node in nodes:
-        assert (await node.hung_up()).code == CLOSE_UNAUTHENTICATED
-    again = {order.task: order for order in [await other.expect(Assign), await other.expect(Assign)]}
-    assert set(again) == set(tasks)
-    for order in again.values():
-        await finish(other, order)
-        row = await world.truth.task(order.task)
-        assert (row["attempt"], row["errors"], row["losses"]) == (2, 0, 0)
-    assert other.connected

@@ -56,6 +56,11 @@ async def again(truth: Truth, op: Insert | Claimed, attempt: int) -> Claimed:
     return claimed
 
 
+def alike() -> dict[str, Any]:
+    """Return what makes tasks share an execution."""
+    return {"owner": new_id(), "lane": new_id(), "input_hash": new_id(), "deterministic": True}
+
+
 async def test_a_task_by_key_model_and_day(truth: Truth) -> None:
     """A batch is one row for each user, key and model, of this day in UTC; a task that did not end is a request."""
     owner, key = new_id(), new_id()
@@ -133,12 +138,7 @@ async def test_what_never_ran_is_charged_nothing(truth: Truth, end: str) -> None
 
 async def test_followers_are_not_charged(truth: Truth) -> None:
     """Three identical tasks are three requests and one execution; the figures shown with each are not charged again."""
-    twins: dict[str, Any] = {
-        "owner": new_id(),
-        "lane": new_id(),
-        "input_hash": new_id(),
-        "deterministic": True,
-    }
+    twins = alike()
     ops = [insertion(**twins) for _ in range(3)]
     await truth.do(*ops)
     leader = await again(truth, ops[0], 1)
@@ -151,12 +151,7 @@ async def test_followers_are_not_charged(truth: Truth) -> None:
 
 async def test_an_heir_pays_for_itself(truth: Truth) -> None:
     """Cancelled in the middle, a leader is charged what had come, and its heir what it then used."""
-    twins: dict[str, Any] = {
-        "owner": new_id(),
-        "lane": new_id(),
-        "input_hash": new_id(),
-        "deterministic": True,
-    }
+    twins = alike()
     ops = [insertion(**twins) for _ in range(2)]
     await truth.do(*ops)
     leader = await again(truth, ops[0], 1)
@@ -184,12 +179,7 @@ async def test_run_again_and_deleted(truth: Truth) -> None:
 
 async def test_a_deleted_follower_is_not_charged(truth: Truth) -> None:
     """Nor is it when it is run again: neither keeps figures that were the leader's."""
-    twins: dict[str, Any] = {
-        "owner": new_id(),
-        "lane": new_id(),
-        "input_hash": new_id(),
-        "deterministic": True,
-    }
+    twins = alike()
     ops = [insertion(**twins) for _ in range(3)]
     await truth.do(*ops)
     await truth.one(finish(await again(truth, ops[0], 1), status=Status.FAILED, error="{}"))
